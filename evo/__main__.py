@@ -1,0 +1,25 @@
+"""`python -m evo` and the `evo` command."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Refuses shadowed packages before anything of ours is imported, then hands over to the command line."""
+    from evo.shadow import ShadowError, refuse_shadows
+
+    try:
+        refuse_shadows()
+    except ShadowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    from evo.cli import main as command_line
+
+    sys.exit(command_line())
+
+
+if __name__ == "__main__":
+    main()
