@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 
 CACHE_VARIABLE = "EVO_TEST_CACHE"
 
-settings.register_profile("shared-machine", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "shared-machine", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("shared-machine")
 
 
