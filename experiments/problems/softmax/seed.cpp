@@ -1,0 +1,240 @@
+// Row-wise softmax: y[r][c] = exp(x[r][c] - max_c x[r][c]) / sum_c exp(x[r][c] - max_c x[r][c]), fp32.
+//
+// As it stands this is the plain kernel: three loops over each row with the C library's expf. The tunables below reach
+// the rest: a polynomial exp, explicit vectors, non-temporal stores, prefetch of later rows, and other orders of work.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define EVO_FLAGS "-O3 -march=native"  // evo: {"-O2 -march=native", "-O3 -march=native", "-O3 -march=native -fopenmp-simd", "-O3 -march=native -fopenmp-simd -mprefer-vector-width=512"}
+
+// 0: exponentials kept in y, then scaled in place; 1: kept in a scratch row, scaled into y; 2: computed twice, kept
+// nowhere; 3: online, maximum and sum in one trip over tiles of the row, exponentials computed again for y.
+#define ALGORITHM 0  // evo: {0, 1, 2, 3}
+// 0: expf of the C library; 1: polynomial; 2: polynomial with the AVX-512 rounding and scaling instructions.
+#define EXP 0  // evo: {0, 1, 2}
+// Degree of the polynomial on [-ln 2 / 2, ln 2 / 2]: 5 is good to 1.5 ulp, 6 to 1 ulp.
+#define DEGREE 6  // evo: {5, 6}
+// Lanes of the explicit vectors; 1 leaves vectorisation to the compiler.
+#define VECTOR 1  // evo: {1, 4, 8, 16}
+// Vectors (and so independent accumulators) per trip of the explicit loops.
+#define UNROLL 1  // evo: {1, 2, 4, 8}
+// Non-temporal stores for the last write of y.
+#define STREAM 0  // evo: {0, 1}
+// How many rows ahead the exponential pass prefetches; 0 does not.
+#define PREFETCH_ROWS 0  // evo: {0, 1, 2, 3}
+// Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third.
+#define PREFETCH_LEVEL 3  // evo: {1, 2, 3}
+// Columns per tile of the online algorithm.
+#define TILE_COLS 1024  // evo: {256, 512, 1024, 2048, 4096}
+
+#define INLINE static inline __attribute__((always_inline))
+
+// exp(x) for x <= 0: x = n ln 2 + f with |f| <= ln 2 / 2, exp(f) by a minimax polynomial, 2^n by the exponent's bits.
+// Truncation of t - 1/2 rounds to nearest since t <= 0; no magic-number rounding, so no flag can break it.
+constexpr float LOG2E = 1.44269504f, LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f, LOWEST = -87.0f;
+#if DEGREE == 5
+constexpr float P[] = {8.31251068e-3f, 4.18903348e-2f, 1.66671153e-1f, 4.99992303e-1f, 1.0f, 1.0f};
+#else
+constexpr float P[] = {1.38148491e-3f, 8.36873655e-3f, 4.16683855e-2f, 1.66665205e-1f, 4.99999935e-1f, 1.0f, 1.0f};
+#endif
+
+INLINE float exp1(float x) {
+#if EXP == 0
+    return std::exp(x);
+#else
+    const float clipped = x < LOWEST ? LOWEST : x;
+    const int32_t n = static_cast<int32_t>(clipped * LOG2E - 0.5f);
+    const float k = static_cast<float>(n);
+    const float f = (clipped - k * LN2_HIGH) - k * LN2_LOW;
+    float p = P[0];
+    for (int i = 1; i <= DEGREE; ++i) p = p * f + P[i];
+    int32_t bits;
+    std::memcpy(&bits, &p, 4);
+    bits += n * (1 << 23);
+    std::memcpy(&p, &bits, 4);
+    return x < LOWEST ? 0.0f : p;
+#endif
+}
+
+INLINE void store1(float* y, float value) {
+#if STREAM && defined(__x86_64__)
+    int bits;
+    std::memcpy(&bits, &value, 4);
+    _mm_stream_si32(reinterpret_cast<int*>(y), bits);
+#else
+    *y = value;
+#endif
+}
+
+#if VECTOR > 1
+
+typedef float vec __attribute__((vector_size(VECTOR * 4)));
+typedef int32_t ivec __attribute__((vector_size(VECTOR * 4)));
+typedef float loose __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
+
+INLINE vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
+INLINE vec splat(float value) { return vec{} + value; }
+INLINE vec larger(vec a, vec b) {
+#if VECTOR == 16 && defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif VECTOR == 8 && defined(__AVX__)
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    const ivec mask = a > b;
+    return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+#endif
+}
+
+INLINE vec expv(vec x) {
+#if EXP == 0
+    vec e;
+    for (int lane = 0; lane < VECTOR; ++lane) e[lane] = std::exp(x[lane]);
+    return e;
+#else
+    const vec clipped = larger(x, splat(LOWEST));
+    const ivec inside = x >= splat(LOWEST);
+#if EXP == 2 && VECTOR == 16 && defined(__AVX512F__)
+    const vec k = (vec)_mm512_roundscale_ps((__m512)(clipped * LOG2E), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    const ivec n = __builtin_convertvector(clipped * LOG2E - 0.5f, ivec);
+    const vec k = __builtin_convertvector(n, vec);
+#endif
+    const vec f = (clipped - k * LN2_HIGH) - k * LN2_LOW;
+    vec p = splat(P[0]);
+    for (int i = 1; i <= DEGREE; ++i) p = p * f + P[i];
+#if EXP == 2 && VECTOR == 16 && defined(__AVX512F__)
+    p = (vec)_mm512_scalef_ps((__m512)p, (__m512)k);
+#else
+    p = (vec)((ivec)p + (n << 23));
+#endif
+    return (vec)((ivec)p & inside);
+#endif
+}
+
+// y is aligned to the vector when STREAM is on, else to a float.
+INLINE void store(float* y, vec value) {
+#if STREAM && VECTOR == 16 && defined(__AVX512F__)
+    _mm512_stream_ps(y, (__m512)value);
+#elif STREAM && VECTOR == 8 && defined(__AVX__)
+    _mm256_stream_ps(y, (__m256)value);
+#elif STREAM && defined(__x86_64__)
+    for (int part = 0; part < VECTOR; part += 4) _mm_stream_ps(y + part, __m128{value[part], value[part + 1], value[part + 2], value[part + 3]});
+#else
+    *reinterpret_cast<loose*>(y) = value;
+#endif
+}
+
+// Elements before y reaches the alignment that non-temporal stores need.
+INLINE int64_t misaligned(const float* y, int64_t n) {
+    if (!STREAM) return 0;
+    const uintptr_t past = reinterpret_cast<uintptr_t>(y) / 4 % VECTOR;
+    return std::min<int64_t>(n, past ? VECTOR - static_cast<int64_t>(past) : 0);
+}
+
+constexpr int64_t TRIP = int64_t{VECTOR} * UNROLL;
+#define EACH_VECTOR _Pragma("GCC unroll 8") for (int u = 0; u < UNROLL; ++u)
+
+#endif
+
+INLINE void prefetch(const float* ahead, int64_t floats) {
+    if (!PREFETCH_ROWS) return;
+    for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(ahead + i, 0, PREFETCH_LEVEL);
+}
+
+INLINE float row_max(const float* x, int64_t n) {
+    float best = -std::numeric_limits<float>::infinity();
+    int64_t i = 0;
+#if VECTOR > 1
+    vec lanes[UNROLL];
+    EACH_VECTOR lanes[u] = splat(best);
+    for (; i + TRIP <= n; i += TRIP) EACH_VECTOR lanes[u] = larger(lanes[u], load(x + i + u * VECTOR));
+    EACH_VECTOR lanes[0] = larger(lanes[0], lanes[u]);
+    for (int lane = 0; lane < VECTOR; ++lane) best = std::max(best, lanes[0][lane]);
+#endif
+#pragma omp simd reduction(max : best)
+    for (int64_t j = i; j < n; ++j) best = x[j] > best ? x[j] : best;
+    return best;
+}
+
+// Sum of exp(x - shift); with KEEP the exponentials are stored in e as well. Prefetches `ahead`, a later row, meanwhile.
+template <bool KEEP>
+INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const float* ahead) {
+    float sum = 0.0f;
+    int64_t i = 0;
+#if VECTOR > 1
+    vec sums[UNROLL];
+    EACH_VECTOR sums[u] = vec{};
+    for (; i + TRIP <= n; i += TRIP) {
+        prefetch(ahead + i, TRIP);
+        EACH_VECTOR {
+            const vec value = expv(load(x + i + u * VECTOR) - shift);
+            if (KEEP) *reinterpret_cast<loose*>(e + i + u * VECTOR) = value;
+            sums[u] += value;
+        }
+    }
+    for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
+    for (int lane = 0; lane < VECTOR; ++lane) sum += sums[0][lane];
+#else
+    if (PREFETCH_ROWS) prefetch(ahead, n);
+#endif
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = i; j < n; ++j) {
+        const float value = exp1(x[j] - shift);
+        if (KEEP) e[j] = value;
+        sum += value;
+    }
+    return sum;
+}
+
+// y = factor * e, or factor * exp(x - shift) with COMPUTE. e may be y itself.
+template <bool COMPUTE>
+INLINE void finish(const float* x, float* y, int64_t n, float shift, float factor) {
+    int64_t i = 0;
+#if VECTOR > 1
+    for (const int64_t head = misaligned(y, n); i < head; ++i) store1(y + i, factor * (COMPUTE ? exp1(x[i] - shift) : x[i]));
+    for (; i + TRIP <= n; i += TRIP) EACH_VECTOR {
+        const vec value = load(x + i + u * VECTOR);
+        store(y + i + u * VECTOR, factor * (COMPUTE ? expv(value - shift) : value));
+    }
+#endif
+#pragma omp simd
+    for (int64_t j = i; j < n; ++j) store1(y + j, factor * (COMPUTE ? exp1(x[j] - shift) : x[j]));
+}
+
+INLINE void softmax_row(const float* x, float* y, float* scratch, int64_t n, const float* ahead) {
+#if ALGORITHM == 3
+    float top = -std::numeric_limits<float>::infinity(), sum = 0.0f;
+    for (int64_t c = 0; c < n; c += TILE_COLS) {
+        const int64_t width = std::min<int64_t>(TILE_COLS, n - c);
+        const float tile_top = std::max(top, row_max(x + c, width));
+        sum = sum * std::exp(top - tile_top) + exp_sum<false>(x + c, nullptr, width, tile_top, ahead + c);
+        top = tile_top;
+    }
+    finish<true>(x, y, n, top, 1.0f / sum);
+#else
+    const float top = row_max(x, n);
+    float* const kept = ALGORITHM == 0 ? y : scratch;
+    const float sum = exp_sum<ALGORITHM != 2>(x, kept, n, top, ahead);
+    finish<ALGORITHM == 2>(ALGORITHM == 2 ? x : kept, y, n, top, 1.0f / sum);
+#endif
+}
+
+extern "C" size_t workspace(int64_t, int64_t cols) { return static_cast<size_t>(cols) * sizeof(float); }
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t rows, int64_t cols) {
+    for (int64_t r = 0; r < rows; ++r) {
+        const float* ahead = x + std::min<int64_t>(r + PREFETCH_ROWS, rows - 1) * cols;
+        softmax_row(x + r * cols, y + r * cols, static_cast<float*>(workspace), cols, ahead);
+    }
+#if STREAM && defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
