@@ -7,13 +7,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-#define EVO_FLAGS "-O3 -march=native"  // evo: {"-O2 -march=native", "-O3 -march=native", "-O3 -march=native -fopenmp-simd", "-O3 -march=native -fopenmp-simd -mprefer-vector-width=512"}
+#define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3", "-O3 -fno-trapping-math", "-O3 -fno-trapping-math -mprefer-vector-width=512"}
 
 // 0: exponentials kept in y, then scaled in place; 1: kept in a scratch row, scaled into y; 2: computed twice, kept
 // nowhere; 3: online, maximum and sum in one trip over tiles of the row, exponentials computed again for y.
@@ -22,14 +21,18 @@
 #define EXP 0  // evo: {0, 1, 2}
 // Degree of the polynomial on [-ln 2 / 2, ln 2 / 2]: 5 is good to 1.5 ulp, 6 to 1 ulp.
 #define DEGREE 6  // evo: {5, 6}
+// Asks the compiler to vectorise the plain loops, sums and maxima included.
+#define SIMD_PRAGMA 0  // evo: {0, 1}
 // Lanes of the explicit vectors; 1 leaves vectorisation to the compiler.
 #define VECTOR 1  // evo: {1, 4, 8, 16}
 // Vectors (and so independent accumulators) per trip of the explicit loops.
 #define UNROLL 1  // evo: {1, 2, 4, 8}
 // Non-temporal stores for the last write of y.
 #define STREAM 0  // evo: {0, 1}
-// How many rows ahead the exponential pass prefetches; 0 does not.
-#define PREFETCH_ROWS 0  // evo: {0, 1, 2, 3}
+// How many rows ahead the passes over a row prefetch; 0 does not.
+#define PREFETCH_ROWS 0  // evo: {0, 1, 2}
+// Which pass does so. 0: the exponential pass; 1: half of each trip's lines there and half in the last pass; 2: the last.
+#define PREFETCH_PASS 0  // evo: {0, 1, 2}
 // Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third.
 #define PREFETCH_LEVEL 3  // evo: {1, 2, 3}
 // Columns per tile of the online algorithm.
@@ -38,13 +41,19 @@
 #define INLINE static inline __attribute__((always_inline))
 
 // exp(x) for x <= 0: x = n ln 2 + f with |f| <= ln 2 / 2, exp(f) by a minimax polynomial, 2^n by the exponent's bits.
-// Truncation of t - 1/2 rounds to nearest since t <= 0; no magic-number rounding, so no flag can break it.
+// Below x = -87 the result stays at 1.6e-38. Truncation of t - 1/2 rounds to nearest since t <= 0; no magic-number rounding, so no flag can break it.
 constexpr float LOG2E = 1.44269504f, LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f, LOWEST = -87.0f;
+// Horner's rule written out: a loop here would keep the compiler from vectorising the loop around it.
+template <typename T>
+INLINE T exp_near_zero(T f) {
 #if DEGREE == 5
-constexpr float P[] = {8.31251068e-3f, 4.18903348e-2f, 1.66671153e-1f, 4.99992303e-1f, 1.0f, 1.0f};
+    const T p = 4.18903348e-2f + f * 8.31251068e-3f;
+    return 1.0f + f * (1.0f + f * (4.99992303e-1f + f * (1.66671153e-1f + f * p)));
 #else
-constexpr float P[] = {1.38148491e-3f, 8.36873655e-3f, 4.16683855e-2f, 1.66665205e-1f, 4.99999935e-1f, 1.0f, 1.0f};
+    const T p = 4.16683855e-2f + f * (8.36873655e-3f + f * 1.38148491e-3f);
+    return 1.0f + f * (1.0f + f * (4.99999935e-1f + f * (1.66665205e-1f + f * p)));
 #endif
+}
 
 INLINE float exp1(float x) {
 #if EXP == 0
@@ -54,21 +63,14 @@ INLINE float exp1(float x) {
     const int32_t n = static_cast<int32_t>(clipped * LOG2E - 0.5f);
     const float k = static_cast<float>(n);
     const float f = (clipped - k * LN2_HIGH) - k * LN2_LOW;
-    float p = P[0];
-    for (int i = 1; i <= DEGREE; ++i) p = p * f + P[i];
-    int32_t bits;
-    std::memcpy(&bits, &p, 4);
-    bits += n * (1 << 23);
-    std::memcpy(&p, &bits, 4);
-    return x < LOWEST ? 0.0f : p;
+    const float p = exp_near_zero(f);
+    return __builtin_bit_cast(float, __builtin_bit_cast(int32_t, p) + n * (1 << 23));
 #endif
 }
 
 INLINE void store1(float* y, float value) {
 #if STREAM && defined(__x86_64__)
-    int bits;
-    std::memcpy(&bits, &value, 4);
-    _mm_stream_si32(reinterpret_cast<int*>(y), bits);
+    _mm_stream_si32(reinterpret_cast<int*>(y), __builtin_bit_cast(int, value));
 #else
     *y = value;
 #endif
@@ -100,7 +102,6 @@ INLINE vec expv(vec x) {
     return e;
 #else
     const vec clipped = larger(x, splat(LOWEST));
-    const ivec inside = x >= splat(LOWEST);
 #if EXP == 2 && VECTOR == 16 && defined(__AVX512F__)
     const vec k = (vec)_mm512_roundscale_ps((__m512)(clipped * LOG2E), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
@@ -108,14 +109,12 @@ INLINE vec expv(vec x) {
     const vec k = __builtin_convertvector(n, vec);
 #endif
     const vec f = (clipped - k * LN2_HIGH) - k * LN2_LOW;
-    vec p = splat(P[0]);
-    for (int i = 1; i <= DEGREE; ++i) p = p * f + P[i];
+    const vec p = exp_near_zero(f);
 #if EXP == 2 && VECTOR == 16 && defined(__AVX512F__)
-    p = (vec)_mm512_scalef_ps((__m512)p, (__m512)k);
+    return (vec)_mm512_scalef_ps((__m512)p, (__m512)k);
 #else
-    p = (vec)((ivec)p + (n << 23));
+    return (vec)((ivec)p + (n << 23));
 #endif
-    return (vec)((ivec)p & inside);
 #endif
 }
 
@@ -140,13 +139,14 @@ INLINE int64_t misaligned(const float* y, int64_t n) {
 }
 
 constexpr int64_t TRIP = int64_t{VECTOR} * UNROLL;
-#define EACH_VECTOR _Pragma("GCC unroll 8") for (int u = 0; u < UNROLL; ++u)
 
 #endif
 
-INLINE void prefetch(const float* ahead, int64_t floats) {
+// The share that falls to the exponential pass (or to the last one, `late`) of prefetching the next `count` floats.
+INLINE void prefetch(const float* ahead, int64_t count, bool late) {
     if (!PREFETCH_ROWS) return;
-    for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(ahead + i, 0, PREFETCH_LEVEL);
+    const int64_t middle = PREFETCH_PASS == 0 ? count : PREFETCH_PASS == 1 ? count / 2 : 0;
+    for (int64_t i = late ? middle : 0; i < (late ? count : middle); i += 16) __builtin_prefetch(ahead + i, 0, PREFETCH_LEVEL);
 }
 
 INLINE float row_max(const float* x, int64_t n) {
@@ -154,27 +154,35 @@ INLINE float row_max(const float* x, int64_t n) {
     int64_t i = 0;
 #if VECTOR > 1
     vec lanes[UNROLL];
-    EACH_VECTOR lanes[u] = splat(best);
-    for (; i + TRIP <= n; i += TRIP) EACH_VECTOR lanes[u] = larger(lanes[u], load(x + i + u * VECTOR));
-    EACH_VECTOR lanes[0] = larger(lanes[0], lanes[u]);
+#pragma GCC unroll 8
+    for (int u = 0; u < UNROLL; ++u) lanes[u] = splat(best);
+    for (; i + TRIP <= n; i += TRIP)
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) lanes[u] = larger(lanes[u], load(x + i + u * VECTOR));
+#pragma GCC unroll 8
+    for (int u = 0; u < UNROLL; ++u) lanes[0] = larger(lanes[0], lanes[u]);
     for (int lane = 0; lane < VECTOR; ++lane) best = std::max(best, lanes[0][lane]);
 #endif
+#if SIMD_PRAGMA
 #pragma omp simd reduction(max : best)
+#endif
     for (int64_t j = i; j < n; ++j) best = x[j] > best ? x[j] : best;
     return best;
 }
 
-// Sum of exp(x - shift); with KEEP the exponentials are stored in e as well. Prefetches `ahead`, a later row, meanwhile.
+// Sum of exp(x - shift); with KEEP the exponentials are stored in e as well. `ahead` is a later row, to be prefetched.
 template <bool KEEP>
 INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const float* ahead) {
     float sum = 0.0f;
     int64_t i = 0;
 #if VECTOR > 1
     vec sums[UNROLL];
-    EACH_VECTOR sums[u] = vec{};
+#pragma GCC unroll 8
+    for (int u = 0; u < UNROLL; ++u) sums[u] = vec{};
     for (; i + TRIP <= n; i += TRIP) {
-        prefetch(ahead + i, TRIP);
-        EACH_VECTOR {
+        prefetch(ahead + i, TRIP, false);
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) {
             const vec value = expv(load(x + i + u * VECTOR) - shift);
             if (KEEP) *reinterpret_cast<loose*>(e + i + u * VECTOR) = value;
             sums[u] += value;
@@ -183,9 +191,11 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
     for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
     for (int lane = 0; lane < VECTOR; ++lane) sum += sums[0][lane];
 #else
-    if (PREFETCH_ROWS) prefetch(ahead, n);
+    prefetch(ahead, n, false);
 #endif
+#if SIMD_PRAGMA
 #pragma omp simd reduction(+ : sum)
+#endif
     for (int64_t j = i; j < n; ++j) {
         const float value = exp1(x[j] - shift);
         if (KEEP) e[j] = value;
@@ -196,20 +206,28 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
 
 // y = factor * e, or factor * exp(x - shift) with COMPUTE. e may be y itself.
 template <bool COMPUTE>
-INLINE void finish(const float* x, float* y, int64_t n, float shift, float factor) {
+INLINE void finish(const float* x, float* y, int64_t n, float shift, float factor, const float* ahead) {
     int64_t i = 0;
 #if VECTOR > 1
     for (const int64_t head = misaligned(y, n); i < head; ++i) store1(y + i, factor * (COMPUTE ? exp1(x[i] - shift) : x[i]));
-    for (; i + TRIP <= n; i += TRIP) EACH_VECTOR {
-        const vec value = load(x + i + u * VECTOR);
-        store(y + i + u * VECTOR, factor * (COMPUTE ? expv(value - shift) : value));
+    for (; i + TRIP <= n; i += TRIP) {
+        prefetch(ahead + i, TRIP, true);
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) {
+            const vec value = load(x + i + u * VECTOR);
+            store(y + i + u * VECTOR, factor * (COMPUTE ? expv(value - shift) : value));
+        }
     }
+#else
+    prefetch(ahead, n, true);
 #endif
+#if SIMD_PRAGMA
 #pragma omp simd
+#endif
     for (int64_t j = i; j < n; ++j) store1(y + j, factor * (COMPUTE ? exp1(x[j] - shift) : x[j]));
 }
 
-INLINE void softmax_row(const float* x, float* y, float* scratch, int64_t n, const float* ahead) {
+INLINE void softmax_row(const float* x, float* y, [[maybe_unused]] float* scratch, int64_t n, const float* ahead) {
 #if ALGORITHM == 3
     float top = -std::numeric_limits<float>::infinity(), sum = 0.0f;
     for (int64_t c = 0; c < n; c += TILE_COLS) {
@@ -218,12 +236,12 @@ INLINE void softmax_row(const float* x, float* y, float* scratch, int64_t n, con
         sum = sum * std::exp(top - tile_top) + exp_sum<false>(x + c, nullptr, width, tile_top, ahead + c);
         top = tile_top;
     }
-    finish<true>(x, y, n, top, 1.0f / sum);
+    finish<true>(x, y, n, top, 1.0f / sum, ahead);
 #else
     const float top = row_max(x, n);
     float* const kept = ALGORITHM == 0 ? y : scratch;
     const float sum = exp_sum<ALGORITHM != 2>(x, kept, n, top, ahead);
-    finish<ALGORITHM == 2>(ALGORITHM == 2 ? x : kept, y, n, top, 1.0f / sum);
+    finish<ALGORITHM == 2>(ALGORITHM == 2 ? x : kept, y, n, top, 1.0f / sum, ahead);
 #endif
 }
 
