@@ -31,14 +31,15 @@
 #define STREAM 0  // evo: {0, 1}
 // How many rows ahead the passes over a row prefetch; 0 does not.
 #define PREFETCH_ROWS 0  // evo: {0, 1, 2}
-// Which pass does so. 0: the exponential pass; 1: half of each trip's lines there and half in the last pass; 2: the last.
+// Which pass does so. 0: the exponential pass; 1: every other vector of a trip there, the rest in the last pass; 2: the last.
 #define PREFETCH_PASS 0  // evo: {0, 1, 2}
 // Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third.
 #define PREFETCH_LEVEL 3  // evo: {1, 2, 3}
 // Columns per tile of the online algorithm.
 #define TILE_COLS 1024  // evo: {256, 512, 1024, 2048, 4096}
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))
+#define INLINE static inline INLINED
 
 // exp(x) for x <= 0: x = n ln 2 + f with |f| <= ln 2 / 2, exp(f) by a minimax polynomial, 2^n by the exponent's bits.
 // Below x = -87 the result stays at 1.6e-38. Truncation of t - 1/2 rounds to nearest since t <= 0; no magic-number rounding, so no flag can break it.
@@ -138,15 +139,23 @@ INLINE int64_t misaligned(const float* y, int64_t n) {
     return std::min<int64_t>(n, past ? VECTOR - static_cast<int64_t>(past) : 0);
 }
 
-constexpr int64_t TRIP = int64_t{VECTOR} * UNROLL;
+// body(index, accumulator) for every whole vector in [i, n), UNROLL of them a trip. Returns where the rest begins.
+template <class Body>
+INLINE int64_t sweep(int64_t i, int64_t n, Body body) {
+    for (; i + VECTOR * UNROLL <= n; i += VECTOR * UNROLL)
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) body(i + u * VECTOR, u);
+    for (; i + VECTOR <= n; i += VECTOR) body(i, 0);
+    return i;
+}
 
 #endif
 
-// The share that falls to the exponential pass (or to the last one, `late`) of prefetching the next `count` floats.
-INLINE void prefetch(const float* ahead, int64_t count, bool late) {
-    if (!PREFETCH_ROWS) return;
-    const int64_t middle = PREFETCH_PASS == 0 ? count : PREFETCH_PASS == 1 ? count / 2 : 0;
-    for (int64_t i = late ? middle : 0; i < (late ? count : middle); i += 16) __builtin_prefetch(ahead + i, 0, PREFETCH_LEVEL);
+// Prefetches the next `count` floats if it is this pass's turn (`late`: the last pass) at accumulator u.
+INLINE void prefetch(const float* ahead, int64_t count, bool late, int u) {
+    const bool turn = PREFETCH_PASS == 0 ? !late : PREFETCH_PASS == 1 ? late == (u % 2 == 1) : late;
+    if (!PREFETCH_ROWS || !turn) return;
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(ahead + i, 0, PREFETCH_LEVEL);
 }
 
 INLINE float row_max(const float* x, int64_t n) {
@@ -154,13 +163,9 @@ INLINE float row_max(const float* x, int64_t n) {
     int64_t i = 0;
 #if VECTOR > 1
     vec lanes[UNROLL];
-#pragma GCC unroll 8
-    for (int u = 0; u < UNROLL; ++u) lanes[u] = splat(best);
-    for (; i + TRIP <= n; i += TRIP)
-#pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; ++u) lanes[u] = larger(lanes[u], load(x + i + u * VECTOR));
-#pragma GCC unroll 8
-    for (int u = 0; u < UNROLL; ++u) lanes[0] = larger(lanes[0], lanes[u]);
+    for (vec& each : lanes) each = splat(best);
+    i = sweep(i, n, [&](int64_t at, int u) INLINED { lanes[u] = larger(lanes[u], load(x + at)); });
+    for (const vec& each : lanes) lanes[0] = larger(lanes[0], each);
     for (int lane = 0; lane < VECTOR; ++lane) best = std::max(best, lanes[0][lane]);
 #endif
 #if SIMD_PRAGMA
@@ -176,22 +181,17 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
     float sum = 0.0f;
     int64_t i = 0;
 #if VECTOR > 1
-    vec sums[UNROLL];
-#pragma GCC unroll 8
-    for (int u = 0; u < UNROLL; ++u) sums[u] = vec{};
-    for (; i + TRIP <= n; i += TRIP) {
-        prefetch(ahead + i, TRIP, false);
-#pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; ++u) {
-            const vec value = expv(load(x + i + u * VECTOR) - shift);
-            if (KEEP) *reinterpret_cast<loose*>(e + i + u * VECTOR) = value;
-            sums[u] += value;
-        }
-    }
+    vec sums[UNROLL] = {};
+    i = sweep(i, n, [&](int64_t at, int u) INLINED {
+        prefetch(ahead + at, VECTOR, false, u);
+        const vec value = expv(load(x + at) - shift);
+        if (KEEP) *reinterpret_cast<loose*>(e + at) = value;
+        sums[u] += value;
+    });
     for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
     for (int lane = 0; lane < VECTOR; ++lane) sum += sums[0][lane];
 #else
-    prefetch(ahead, n, false);
+    prefetch(ahead, n, false, 0);
 #endif
 #if SIMD_PRAGMA
 #pragma omp simd reduction(+ : sum)
@@ -204,22 +204,19 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
     return sum;
 }
 
-// y = factor * e, or factor * exp(x - shift) with COMPUTE. e may be y itself.
+// y = factor * x, or factor * exp(x - shift) with COMPUTE. x may be y itself.
 template <bool COMPUTE>
 INLINE void finish(const float* x, float* y, int64_t n, float shift, float factor, const float* ahead) {
     int64_t i = 0;
 #if VECTOR > 1
     for (const int64_t head = misaligned(y, n); i < head; ++i) store1(y + i, factor * (COMPUTE ? exp1(x[i] - shift) : x[i]));
-    for (; i + TRIP <= n; i += TRIP) {
-        prefetch(ahead + i, TRIP, true);
-#pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; ++u) {
-            const vec value = load(x + i + u * VECTOR);
-            store(y + i + u * VECTOR, factor * (COMPUTE ? expv(value - shift) : value));
-        }
-    }
+    i = sweep(i, n, [&](int64_t at, int u) INLINED {
+        prefetch(ahead + at, VECTOR, true, u);
+        const vec value = load(x + at);
+        store(y + at, factor * (COMPUTE ? expv(value - shift) : value));
+    });
 #else
-    prefetch(ahead, n, true);
+    prefetch(ahead, n, true, 1);
 #endif
 #if SIMD_PRAGMA
 #pragma omp simd
