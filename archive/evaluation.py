@@ -96,9 +96,9 @@ class Evaluation:
     interval: tuple[float, float] | None = None
     """95 % bootstrap interval of `objective`."""
     samples: tuple[Samples, ...] = ()
-    profile: Mapping[str, Value] = EMPTY
+    profile: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
     """Flat measured facts. What `describe` found (known before timing) plus `bandwidth`, `flops`, `roofline_share`, … after it."""
-    cost: Mapping[str, float] = EMPTY
+    cost: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     """Seconds of wall time by stage (`build`, `wait`, `fork`, `fill`, `check`, `kernel`, `baseline`, `statistics`, …) and `cpu`."""
     artifact: str = ""
     """Content hash of the built artifact; empty when nothing was built."""
