@@ -17,7 +17,10 @@ from archive.kernel import Kernel
 from archive.space import Space
 from archive.tunables import Value
 
-__all__ = ["Bar", "Certificate", "CertifiedShape", "Duel", "Estimate", "EvaluationSettings", "Evaluator", "Prepared"]
+__all__ = ["PROTOCOL_VERSION", "Bar", "Certificate", "CertifiedShape", "Duel", "Estimate", "EvaluationSettings", "Evaluator", "Prepared"]
+
+PROTOCOL_VERSION = 1
+"""Raised whenever a change of the evaluation protocol makes older figures incomparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,14 @@ class Prepared:
     """A kernel that was built and described, or failed to be."""
 
     kernel: Kernel
-    profile: Mapping[str, Value] = EMPTY
+    profile: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
     artifact: str = ""
     """Content hash of what was built; identical hashes are identical programs."""
     handle: object = None
     """Picklable; what this evaluator needs to load the artifact."""
     failed: Evaluation | None = None
     """Set when policy, build or description ended the cascade; such a kernel is never measured."""
-    cost: Mapping[str, float] = EMPTY
+    cost: Mapping[str, float] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
