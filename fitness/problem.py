@@ -6,7 +6,6 @@ A problem is a folder with a `problem.py` (see `fitness.problem_file` for its ke
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +77,8 @@ class Problem:
     """Whether repeating a call must give the same bits."""
     mutants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """Wrong variants of the reference, on arrays of the inputs' own dtypes; the checks must catch each."""
-    baseline_names: tuple[str, ...] = ()
-    """Functions that baseline.py defines, e.g. (`numpy`, `torch`)."""
+    baselines: Mapping[str, Path] = field(default_factory=dict)
+    """Name of a function (`numpy`, `torch`, …: the package it needs) → the file that defines it. It takes inputs, then outputs."""
     hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
     """The functions of problem.py: reference, accumulation, bytes_moved, flops, make_inputs."""
 
@@ -151,28 +150,16 @@ class Problem:
         return self.hooks.get("make_inputs")
 
     def baseline(self, name: str) -> Callable[..., Any]:
-        """A function of baseline.py; it takes inputs, then outputs. Raises ProblemError."""
-        if name not in self.baseline_names:
+        """A baseline as a function of inputs, then outputs, loaded into this process. Raises ProblemError."""
+        if name not in self.baselines:
+            known = ", ".join(self.baselines) or "none"
             raise ProblemError(
-                self.baseline_file,
-                name,
-                f"baselines {', '.join(self.baseline_names) or 'none'}",
-                f"a function `{name}`",
-                "Define it, or choose another baseline.",
+                self.folder / "baseline.py", name, f"baselines {known}", f"a function `{name}`", "Define it, or choose another."
             )
         from fitness.problem_file import execute
 
-        function: Callable[..., Any] = getattr(execute(self.baseline_file), name)
+        function: Callable[..., Any] = getattr(execute(self.baselines[name]), name)
         return function
-
-    @property
-    def baseline_file(self) -> Path:
-        return self.folder / "baseline.py"
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """Names of the baselines that can run here (`torch` only where torch is installed)."""
-        return tuple(name for name in self.baseline_names if name == "numpy" or importlib.util.find_spec(name) is not None)
 
     def seed_kernel(self, target: str) -> Kernel:
         """The plain kernel a search on this target starts from. Raises ProblemError."""

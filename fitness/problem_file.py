@@ -108,7 +108,7 @@ def read(folder: Path) -> Problem:
         compute_dtype=reader.one_of("compute_dtype", COMPUTE_DTYPES, "float32"),
         deterministic=reader.flag("deterministic"),
         mutants=reader.mutants(),
-        baseline_names=_functions(baseline),
+        baselines=dict.fromkeys(_functions(baseline), baseline),
         hooks=hooks,
     )
     for shape in (shape for group in shapes.values() for shape in group):
