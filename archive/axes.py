@@ -20,7 +20,8 @@ class DescriptorError(ValueError):
 
     def __init__(self, where: str, found: object, expected: str, remedy: str) -> None:
         super().__init__(f"{where}: found {found!r}, expected {expected}. {remedy}")
-        self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
+        self.what, self.key, self.expected, self.remedy = "malformed descriptor", where, expected, remedy
+        self.where, self.value, self.found = where, found, repr(found)
 
 
 @dataclass(frozen=True, slots=True)

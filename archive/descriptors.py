@@ -149,7 +149,7 @@ def _parse_axis(entry: object, where: str) -> Axis:
     try:
         return make(**arguments)
     except DescriptorError as error:
-        raise DescriptorError(f"{where} ({error.where})", error.found, error.expected, error.remedy) from None
+        raise DescriptorError(f"{where} ({error.where})", error.value, error.expected, error.remedy) from None
 
 
 def _typed(key: str, value: object, where: str) -> object:
