@@ -1,0 +1,31 @@
+"""Targets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fitness.protocol import EvaluationSettings
+from fitness.targets.base import Target, TargetError
+
+__all__ = ["open_target", "target_names"]
+
+
+def _cpp(settings: EvaluationSettings) -> Target:
+    from fitness.targets.cpp import CppTarget
+
+    return CppTarget(settings)
+
+
+_TARGETS: dict[str, Callable[[EvaluationSettings], Target]] = {"cpp": _cpp}
+
+
+def target_names() -> tuple[str, ...]:
+    """Every target that kernels can be built for, and `tabular`, which looks them up instead."""
+    return (*_TARGETS, "tabular")
+
+
+def open_target(name: str, settings: EvaluationSettings | None = None) -> Target:
+    """The target of that name, ready to build. Raises `TargetError` (unknown name, no compiler)."""
+    if name not in _TARGETS:
+        raise TargetError(f"target: found {name!r}, expected one of {', '.join(sorted(_TARGETS))}.")
+    return _TARGETS[name](settings or EvaluationSettings())
