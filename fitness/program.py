@@ -1,0 +1,28 @@
+"""What a runner loads: a built native library, or a function of a Python file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Kind", "Program"]
+
+Kind = Literal["native", "python", "null"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A loadable program and the name of its entry point. Picklable.
+
+    - `native`: `path` is a shared library that exports `extern "C" void ENTRY(in…, out…, void* workspace, int64_t sizes…)` and,
+      optionally, `extern "C" size_t workspace(int64_t sizes…)` in bytes. Its content is copied when it is loaded; the sandbox never
+      sees the path.
+    - `python`: `path` is a Python file with `def ENTRY(in…, out…)` on NumPy arrays that are views of the shared memory. Baselines are
+      such programs; they are the problem author's own and may read files that the sandbox shows.
+    - `null`: the empty call, by which the cost of the protocol itself is measured.
+    """
+
+    kind: Kind
+    path: Path = Path()
+    entry: str = "kernel"

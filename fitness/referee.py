@@ -1,0 +1,170 @@
+"""The referee: starts runners, reveals one call at a time, holds the clock, and says how each call ended.
+
+One law (see `fitness.runner`): no verdict travels through anything a runner can write. A call is
+
+    slot filled and poisoned (runner frozen) → `go` written → clock starts, runner thawed → `done` read, clock stops → runner frozen
+
+and only between two calls, with every thread of the runner stopped, does anybody look at the slot. Referee and runner share the measuring
+core: a round trip there costs less and varies less than across cores (experiments/results/referee.md), and a runner that goes on working
+after `done` delays the referee's own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from archive.evaluation import Diagnostic, Outcome
+from fitness.custody import Call, Custody, Terms
+from fitness.failure import RefereeError, RunnerFailure
+from fitness.nursery import Nursery
+from fitness.problem import Problem, Sizes
+from fitness.program import Program
+from fitness.sandbox import Sandbox, choose
+from fitness.slots import Slot
+
+__all__ = ["Call", "Referee", "RefereeError", "Runner", "RunnerFailure"]
+
+NULL_CALLS = 21
+
+
+class Runner:
+    """One program in its own single-use process. Frozen whenever no method of it is running.
+
+    Every method may raise `RunnerFailure`; the process is dead then, and `close` remains to be called. Not thread-safe.
+    """
+
+    def __init__(self, custody: Custody, null_seconds: float) -> None:
+        self._custody = custody
+        self.null_seconds = null_seconds
+        """Seconds that the empty call takes by the same protocol; already subtracted from `Call.seconds`."""
+
+    @property
+    def pid(self) -> int:
+        return self._custody.process.pid
+
+    def workspace_bytes(self, sizes: Sizes) -> int:
+        """Bytes of workspace that the program asks for; 0 where it exports no `workspace`. At most the memory limit."""
+        return self._custody.workspace_bytes(list(sizes.values()))
+
+    def attach(self, slot: Slot) -> None:
+        """Maps a slot into the runner. Done by `call` where it was not done before; do it ahead where that matters (before `Slot.fill`,
+        else the inputs have to be hidden and copied back, lest the runner sees them before its clock starts)."""
+        self._custody.attach(slot)
+
+    def call(self, slot: Slot, timeout: float, *, stage: str = "verify") -> Call:
+        """One call of the program on the slot. timeout: seconds. stage: for the diagnostic of a failure.
+
+        Afterwards the runner is frozen and the slot may be read. Checks left to the caller: the outputs' values, `Slot.guards_broken`.
+        """
+        return self._custody.call(slot, timeout, stage, self.null_seconds)
+
+    def close(self) -> None:
+        """Kills the process and waits until it is gone. Idempotent."""
+        self._custody.close()
+
+
+class Referee:
+    """Owner of the measuring core's clock. Use from one thread, which it pins to `core` (restored by `close`).
+
+    core: the measuring core; None takes the last one allowed. threads: how many threads a program may run at once. memory: bytes a
+    runner may hold beyond the slots. pool: runners kept forked ahead. Raises `RefereeError`, `SandboxError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: int | None = None,
+        threads: int = 1,
+        sandbox: Sandbox | None = None,
+        memory: int = 4 << 30,
+        cpu_seconds: int = 600,
+        load_timeout: float = 10.0,
+        pool: int = 2,
+    ) -> None:
+        self.sandbox = sandbox or choose()
+        self._affinity = os.sched_getaffinity(0)
+        self.core = max(self._affinity) if core is None else core
+        if self.core not in self._affinity:
+            raise RefereeError(f"core: found {core}; expected one of {sorted(self._affinity)}, which this process may use.")
+        others = sorted(self._affinity - {self.core})
+        self._others = others or [self.core]
+        cores = [self.core, *others[: threads - 1]]
+        self.terms = Terms(cores=tuple(cores), threads=threads, memory=memory, load_timeout=load_timeout)
+        self._limits = {"CORE": 0, "FSIZE": 0, "NOFILE": 256, "MEMLOCK": 0, "MSGQUEUE": 0, "CPU": cpu_seconds, "NICE": 0, "RTPRIO": 0}
+        self._pool = pool
+        self._nurseries: dict[str, Nursery] = {}
+        self._null: dict[str, float] = {}
+        self._custodies: list[Custody] = []
+        os.sched_setaffinity(0, {self.core})
+
+    @contextlib.contextmanager
+    def _unpinned(self) -> Iterator[None]:
+        """What is started here does not belong on the measuring core."""
+        os.sched_setaffinity(0, self._others)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, {self.core})
+
+    def load(self, program: Program, problem: Problem) -> Runner:
+        """Loads the program in a fresh runner: dlopen, constructors and symbol look-up happen there, under the filters.
+
+        Raises `RunnerFailure` (stage `load`).
+        """
+        flavour = "numpy" if program.kind == "python" or program.entry == "python" else "native"
+        null_seconds = self._null_seconds(flavour, problem) if program.kind != "null" else 0.0
+        nursery = self._nursery(flavour)
+        custody = Custody(nursery, self.terms)
+        try:
+            custody.load(program, arguments=len(problem.inputs) + len(problem.outputs), sizes=len(problem.sizes))
+        except BaseException:
+            custody.close()
+            raise
+        finally:
+            nursery.replenish()
+        self._custodies = [known for known in self._custodies if not known.closed]
+        self._custodies.append(custody)
+        return Runner(custody, null_seconds)
+
+    def _nursery(self, flavour: str) -> Nursery:
+        nursery = self._nurseries.get(flavour)
+        if nursery is None:
+            nursery = self._nurseries[flavour] = Nursery(
+                self.sandbox, flavour, cores=self._others, threads=self.terms.threads, limits=self._limits, size=self._pool
+            )
+        nursery.start()
+        return nursery
+
+    def _null_seconds(self, flavour: str, problem: Problem) -> float:
+        """Median seconds of the empty call, measured once for each flavour by the very path that programs take."""
+        if flavour not in self._null:
+            runner = self.load(Program("null", entry="python" if flavour == "numpy" else "native"), problem)
+            slot = Slot(problem, problem.small_shapes[0])
+            try:
+                calls = [runner.call(slot, 10.0, stage="load") for _ in range(NULL_CALLS)]
+            finally:
+                runner.close()
+                slot.close()
+            self._null[flavour] = statistics.median(call.wall_seconds for call in calls[3:])
+        return self._null[flavour]
+
+    def close(self) -> None:
+        """Ends every runner and zygote; gives the thread its cores back. Idempotent."""
+        for custody in self._custodies:
+            custody.close()
+        self._custodies.clear()
+        for nursery in self._nurseries.values():
+            nursery.close()
+        self._nurseries.clear()
+        os.sched_setaffinity(0, self._affinity)
+
+    def __enter__(self) -> Referee:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

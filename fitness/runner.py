@@ -1,0 +1,218 @@
+"""The runner: the child that loads one untrusted program and calls it when told to. Runs inside the sandbox; standard library only.
+
+Nothing here is trusted once the program is loaded: it shares the program's address space. What it says is a request (how much workspace)
+or stops the clock (`done`); every verdict is the referee's own. Descriptors: 3 control socket, 4 `go` pipe, 5 `done` pipe.
+
+Control messages are JSON objects with an "id" that the answer repeats:
+  load   {kind, entry, arguments, sizes, …} + [program]   → sends the seccomp listener, then {"ok": "loaded", "workspace": bool}
+  size   {sizes: [int, …]}                                → {"workspace": bytes}
+  attach {slot, sizes, buffers: [...]} + one descriptor a buffer → {"addresses": [...]}
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import json
+import mmap
+import os
+import resource
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from fitness.sandbox import seccomp
+
+__all__ = ["CONTROL", "DONE", "GO", "WORD", "serve"]
+
+CONTROL, GO, DONE = 3, 4, 5
+WORD = 16
+"""Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
+PAGE = mmap.PAGESIZE
+_MAP_FIXED, _MAP_POPULATE = 0x10, 0x8000
+
+
+class _Memory:
+    """mmap(2) with addresses of our choosing, which the mmap module does not offer."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.mmap.restype = ctypes.c_void_p
+        self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+
+    def place(self, fd: int, length: int, *, writable: bool) -> int:
+        """Maps a shared file between two inaccessible pages; returns its address."""
+        room = self._libc.mmap(None, length + 2 * PAGE, 0, 0x22, -1, 0)  # PROT_NONE, private and anonymous
+        if room in (None, ctypes.c_void_p(-1).value):
+            raise MemoryError("no address space for a buffer")
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        address = self._libc.mmap(room + PAGE, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
+        if address != room + PAGE:
+            raise MemoryError(f"mapping a buffer failed: {os.strerror(ctypes.get_errno())}")
+        return int(address)
+
+
+class _Program:
+    """The loaded program: makes a call of no arguments out of an attached slot."""
+
+    def __init__(self, message: dict[str, Any], fd: int) -> None:
+        self.kind: str = message["kind"]
+        self._arguments: int = message["arguments"]
+        self._sizes: int = message["sizes"]
+        self.workspace: Any = None
+        entry: str = message["entry"]
+        self._function: Any
+        if self.kind == "native":
+            library = ctypes.CDLL(f"/proc/self/fd/{fd}")
+            self._function = self._typed(getattr(library, entry))
+            with contextlib.suppress(AttributeError):
+                self.workspace = library.workspace
+                self.workspace.restype = ctypes.c_size_t
+                self.workspace.argtypes = [ctypes.c_int64] * self._sizes
+        elif self.kind == "null" and entry == "python":
+            self.kind, self._function = "python", _nothing
+        elif self.kind == "null":
+            self._function = self._typed(ctypes.CDLL(None).abs)  # returns at once whatever the other registers hold
+        else:
+            with open(fd, "rb", closefd=False) as file:
+                source = file.read()
+            namespace: dict[str, Any] = {"__name__": "evo_program", "__file__": message["file"]}
+            exec(compile(source, message["file"], "exec"), namespace)
+            self._function = namespace[entry]
+
+    def _typed(self, function: Any) -> Any:
+        function.restype = None
+        function.argtypes = [ctypes.c_void_p] * (self._arguments + 1) + [ctypes.c_int64] * self._sizes
+        return function
+
+    def bind(self, message: dict[str, Any], addresses: list[int]) -> tuple[Any, tuple[Any, ...]]:
+        """(function, its arguments) for the buffers at these addresses."""
+        buffers = message["buffers"]
+        payloads = [address + buffer["offset"] for address, buffer in zip(addresses, buffers, strict=True)]
+        if self.kind == "python":
+            return self._function, tuple(_view(p, b) for p, b in zip(payloads, buffers, strict=True) if b["role"] != "workspace")
+        pointers: list[Any] = [ctypes.c_void_p(p) for p in payloads]
+        if len(pointers) == self._arguments:
+            pointers.append(ctypes.c_void_p(None))
+        return self._function, (*pointers, *(ctypes.c_int64(size) for size in message["sizes"]))
+
+
+def _nothing(*_arrays: Any) -> None:
+    """The empty Python program."""
+
+
+def _view(address: int, buffer: dict[str, Any]) -> Any:
+    import numpy as np
+
+    memory = (ctypes.c_uint8 * buffer["nbytes"]).from_address(address)
+    view = np.frombuffer(memory, dtype=np.uint8).view(buffer["dtype"]).reshape(buffer["shape"])
+    view.flags.writeable = buffer["role"] == "output"
+    return view
+
+
+class _Session:
+    """One program, its slots, and the loop that calls it."""
+
+    def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
+        self._control = control
+        self._config = config
+        self._memory = _Memory()
+        self._program: _Program | None = None
+        self._calls: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+
+    def run(self) -> None:
+        message, fds = self._receive()
+        os.sched_setaffinity(0, message["cores"])  # only now: waiting runners must not disturb the measuring core
+        self._confine(message)
+        try:
+            self._program = _Program(message, fds[0] if fds else -1)
+        except BaseException as error:  # the program's own import may raise anything; the text helps whoever repairs it
+            self._send({"id": message["id"], "error": "".join(traceback.format_exception_only(error)).strip()[:2000]})
+            return
+        for fd in fds:
+            os.close(fd)
+        self._send({"id": message["id"], "ok": "loaded", "workspace": self._program.workspace is not None})
+        self._serve()
+
+    def _confine(self, message: dict[str, Any]) -> None:
+        """From here on the process may only do what `seccomp.runner_rules` lists."""
+        if not self._config["seccomp"]:
+            self._send({"id": message["id"], "listener": False, "seccomp": False})
+            return
+        notify = self._config["listener"]
+        files = seccomp.ALLOW if message["files"] or not notify else seccomp.NOTIFY
+        rules = seccomp.runner_rules(
+            pid=os.getpid(), threads=message["threads"], memory=message["memory"], written=(1, 2, DONE), control=CONTROL, files=files
+        )
+        program = seccomp.assemble(rules, seccomp.NOTIFY if notify else seccomp.KILL)
+        listener = seccomp.install(program, listener=notify)
+        fds = [listener] if notify else []
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self._control.sendmsg([json.dumps({"id": message["id"], "listener": notify, "seccomp": True}).encode()], rights)
+        for fd in fds:
+            os.close(fd)
+
+    def _serve(self) -> None:
+        """Waits for `go` and for control messages; one `go` word names the slot to call with (all ones: read the control socket)."""
+        read, write, calls = os.read, os.write, self._calls
+        while True:
+            word = read(GO, WORD)
+            if len(word) < WORD:
+                return
+            number = int.from_bytes(word[8:], "little")
+            if number == 0xFFFFFFFFFFFFFFFF:
+                self._answer()
+                continue
+            function, arguments = calls[number]
+            function(*arguments)
+            write(DONE, word[:8])
+
+    def _answer(self) -> None:
+        message, fds = self._receive()
+        assert self._program is not None
+        if message["op"] == "size":
+            sizes = [ctypes.c_int64(size) for size in message["sizes"]]
+            needed = 0 if self._program.workspace is None else int(self._program.workspace(*sizes))
+            self._send({"id": message["id"], "workspace": needed})
+        elif message["op"] == "attach":
+            writable = [buffer["role"] != "input" for buffer in message["buffers"]]
+            lengths = [buffer["length"] for buffer in message["buffers"]]
+            addresses = [self._memory.place(fd, n, writable=w) for fd, n, w in zip(fds, lengths, writable, strict=True)]
+            for fd in fds:
+                os.close(fd)
+            self._calls[message["slot"]] = self._program.bind(message, addresses)
+            payloads = [address + buffer["offset"] for address, buffer in zip(addresses, message["buffers"], strict=True)]
+            self._send({"id": message["id"], "addresses": payloads})
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+        data, ancillary, _flags, _address = self._control.recvmsg(1 << 16, socket.CMSG_SPACE(64 * 4))
+        if not data:
+            os._exit(0)
+        fds = array.array("i")
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+        return json.loads(data), list(fds)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._control.send(json.dumps(message).encode())
+
+
+def _limit(config: dict[str, Any]) -> None:
+    for name, value in config["limits"].items():
+        which = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def serve(config: dict[str, Any]) -> None:
+    """The whole life of a runner, in a freshly forked child whose descriptors are in place. Returns when told to end."""
+    _limit(config)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    control = socket.socket(fileno=CONTROL)
+    control.send(b'{"hello": true}')
+    _Session(control, config).run()

@@ -1,0 +1,87 @@
+"""What the referee says about a runner that failed: outcome, reason, and a message for whoever repairs the kernel.
+
+Every verdict rests on what the kernel of the operating system says (wait status, seccomp notification, clocks, resident size) or on the
+referee's own memory. What the runner printed is quoted as such and decides nothing but the wording.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+from archive.evaluation import Diagnostic, Outcome
+from fitness.failure import RunnerFailure
+from fitness.nursery import Ending
+
+__all__ = ["ended", "failure", "forbidden", "out_of_memory", "timed_out"]
+
+_FAULTS = {
+    signal.SIGSEGV: ("illegal_access", "accessed memory that is not its own, or overflowed its stack"),
+    signal.SIGBUS: ("bus_error", "accessed memory that cannot be backed, or misaligned"),
+    signal.SIGFPE: ("arithmetic_fault", "divided an integer by zero, or overflowed a division"),
+    signal.SIGILL: ("illegal_instruction", "executed an instruction this CPU does not have, or ran into __builtin_trap/unreachable code"),
+    signal.SIGABRT: ("aborted", "called abort(): a failed assertion, an uncaught exception, or heap corruption"),
+    signal.SIGTRAP: ("trapped", "hit a breakpoint or __builtin_trap"),
+}
+
+
+def failure(outcome: Outcome, stage: str, reason: str, message: str, details: Mapping[str, object] | None = None) -> RunnerFailure:
+    return RunnerFailure(outcome, Diagnostic(stage, reason, message, details or {}))
+
+
+def forbidden(stage: str, name: str, arguments: tuple[int, ...], memory: int) -> RunnerFailure:
+    """A system call that seccomp stopped; name and arguments are the operating system's word."""
+    details: dict[str, object] = {"syscall": name, "arguments": [hex(argument) for argument in arguments]}
+    if name in ("mmap", "mremap"):
+        wanted = arguments[1 if name == "mmap" else 2]
+        return out_of_memory(stage, wanted, memory, "asked for a single mapping of")
+    advice = "A kernel computes from its inputs into its outputs and needs no such service; remove the call."
+    if name in ("clone", "fork", "vfork", "clone3"):
+        advice = "A kernel may not start processes, and threads only as many as the configuration allows (`threads`); remove the call."
+    elif name in ("write", "writev"):
+        advice = f"Only stdout and stderr may be written to, not descriptor {arguments[0] & 0xFFFFFFFF}."
+    elif name == "tgkill":
+        advice = f"It tried to raise signal {arguments[2] & 0xFF}; only abort() is let through."
+    return failure(Outcome.REJECTED, stage, "forbidden_syscall", f"The kernel made the forbidden system call `{name}`. {advice}", details)
+
+
+def out_of_memory(stage: str, used: int, limit: int, what: str) -> RunnerFailure:
+    message = (
+        f"The kernel {what} {used / 2**20:,.0f} MiB; it may hold {limit / 2**20:,.0f} MiB beyond its arguments. "
+        "Ask for scratch memory through workspace(), or block the computation so that it needs less."
+    )
+    return failure(Outcome.OUT_OF_MEMORY, stage, "memory_limit", message, {"bytes": used, "limit_bytes": limit})
+
+
+def timed_out(stage: str, what: str, limit: float) -> RunnerFailure:
+    reason = {"call": "call_timeout", "load": "load_timeout"}.get(what, f"{what}_timeout")
+    message = f"The {what} did not end within {limit:g} s and was killed. Look for an endless loop, a deadlock, or a much too slow algorithm."
+    return failure(Outcome.TIMEOUT, stage, reason, message, {"limit_seconds": limit})
+
+
+def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str) -> RunnerFailure:
+    """The process is gone. shared: bytes of the slots it had mapped, which its peak includes."""
+    details: dict[str, object] = {"output": said} if said else {}
+    quoted = f" It printed: {said[-400:]!r}." if said else ""
+    if ending is None:
+        return failure(Outcome.CRASH, stage, "died", f"The runner ended and nobody knows how.{quoted}", details)
+    details["peak_bytes"] = ending.peak
+    if os.WIFEXITED(ending.status):
+        code = os.WEXITSTATUS(ending.status)
+        message = f"The kernel ended its own process with exit status {code}. A kernel returns; it never calls exit().{quoted}"
+        return failure(Outcome.CRASH, stage, "exited", message, {**details, "status": code})
+    number = signal.Signals(os.WTERMSIG(ending.status)) if os.WTERMSIG(ending.status) < 32 else signal.SIGKILL
+    details["signal"] = number.name
+    starved = ending.peak - shared > 0.9 * limit or "std::bad_alloc" in said or "MemoryError" in said
+    if starved or number is signal.SIGKILL:
+        return out_of_memory(stage, max(0, ending.peak - shared), limit, f"was ended by {number.name} while it held")
+    if number is signal.SIGSYS:
+        message = "The kernel made a forbidden system call (by another architecture's or an unfiltered entry) and was killed by seccomp."
+        return failure(Outcome.REJECTED, stage, "forbidden_syscall", message, details)
+    if number is signal.SIGXCPU:
+        return failure(Outcome.TIMEOUT, stage, "cpu_limit", "The runner used up its limit of CPU time.", details)
+    if number is signal.SIGXFSZ:
+        return failure(Outcome.REJECTED, stage, "file_size", "The kernel tried to write a file.", details)
+    reason, meaning = _FAULTS.get(number, ("signal", "was ended by a signal"))
+    return failure(Outcome.CRASH, stage, reason, f"The kernel crashed with {number.name}: it {meaning}.{quoted}", details)
