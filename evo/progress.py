@@ -38,6 +38,8 @@ class Progress:
     best_speedup: float | None = None
     """Over the problem's baseline, as measured in the search; None before the first `ok`."""
     best_candidate: int | None = None
+    best_descriptors: Mapping[str, str] = field(default_factory=dict)
+    """Bin labels of the best candidate's cell by descriptor name; empty while it has none."""
     coverage: float = 0.0
     """Share of the archive's cells that are filled, 0..1."""
     cells: int = 0
