@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from archive.candidate import Cell
 
-__all__ = ["AxisLabels", "Certified", "RunRecord"]
+__all__ = ["AxisLabels", "Certified", "RunRecord", "read_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,34 @@ class RunRecord:
         for axis in self.axes:
             count *= len(axis.labels)
         return count
+
+
+def read_record(run: Path) -> RunRecord:
+    """The record of a run, finished or not, from its database. Raises what `evo.reading.open_run` raises."""
+    from evo.reading import open_run
+
+    with open_run(run) as reader:
+        facts = reader.facts()
+        evaluations = reader.evaluations()
+        elites = reader.elites()
+        axes = reader.axes()
+    speedup = np.array([math.nan if value is None else value for _, _, value in evaluations])
+    operators = tuple(operator for _, operator, _ in evaluations)
+    seeds = [value for _, operator, value in evaluations if operator == "seed" and value is not None]
+    best = facts.best
+    certified = None
+    if best is not None and best.certified is not None:
+        certified = Certified(best.certified_against, best.certified.value, best.certified.low, best.certified.high)
+    return RunRecord(
+        name=facts.name,
+        problem=facts.problem,
+        target=facts.target,
+        speedup=speedup,
+        outcome=tuple(outcome for outcome, _, _ in evaluations),
+        operator=operators,
+        axes=tuple(AxisLabels(name, labels) for name, labels in axes),
+        elites=elites,
+        baseline="the space's median" if facts.target == "tabular" else "NumPy",
+        seed_speedup=max(seeds, default=None),
+        certified=certified,
+    )

@@ -1,0 +1,135 @@
+"""One candidate on the screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evo.cli.output import facts, say, section, source, table
+
+if TYPE_CHECKING:
+    from archive.candidate import Candidate
+    from archive.evaluation import Evaluation, Samples
+    from archive.reading import Ancestor
+
+__all__ = ["candidate_json", "print_candidate"]
+
+
+def print_candidate(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor]) -> None:
+    """Facts, diagnostics, timings, profile, ancestry, then the difference to the first parent and the source."""
+    facts(heading(candidate))
+    evaluation = candidate.evaluation
+    if evaluation is not None:
+        print_evaluation(evaluation)
+    if len(ancestors) > 1:
+        section("ancestry")
+        rows = [(str(ancestor.depth), str(ancestor.candidate), ancestor.operator) for ancestor in ancestors]
+        table(("depth", "candidate", "made by"), rows, right=("depth", "candidate"))
+    if candidate.kernel is None:
+        return
+    for parent in parents[:1]:
+        if parent.kernel is not None:
+            section(f"difference to parent {parent.number}")
+            source(parent.kernel.diff(candidate.kernel) or "none\n", "diff")
+    section("source")
+    source(candidate.kernel.source, candidate.kernel.language)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    if evaluation.diagnostics:
+        section("diagnostics")
+        for finding in evaluation.diagnostics:
+            say(f"{finding.stage}: {finding.reason}")
+            for line in finding.message.splitlines():
+                say(f"    {line}")
+    if evaluation.samples:
+        section("timings")
+        print_samples(evaluation.samples)
+    if evaluation.profile:
+        section("profile")
+        facts({name: number(value) for name, value in sorted(evaluation.profile.items())})
+
+
+def outcome(candidate: Candidate) -> str:
+    if candidate.evaluation is not None:
+        repeated = candidate.evaluation.reused
+        return candidate.evaluation.outcome.value + (f" (the same program as kernel {repeated})" if repeated else "")
+    if candidate.duplicate_of is not None:
+        return f"duplicate of candidate {candidate.duplicate_of}"
+    return str(candidate.notes.get("state", "no kernel"))
+
+
+def heading(candidate: Candidate) -> dict[str, str]:
+    proposal, evaluation = candidate.proposal, candidate.evaluation
+    rows = {"candidate": str(candidate.number), "outcome": outcome(candidate), "made by": proposal.operator}
+    if proposal.parents:
+        rows["made by"] += " from " + ", ".join(map(str, proposal.parents))
+    if proposal.goal is not None:
+        rows["goal"] = str(proposal.goal)
+    if candidate.notes:
+        rows["notes"] = ", ".join(f"{name} {value}" for name, value in candidate.notes.items())
+    if evaluation is not None and evaluation.speedup is not None:
+        low, high = evaluation.interval or (evaluation.objective or 0.0,) * 2
+        rows["speedup"] = f"{evaluation.speedup:.2f}× over the baseline (95 %: {math.exp(low):.2f}× to {math.exp(high):.2f}×)"
+    if candidate.status is not None:
+        rows["archive"] = candidate.status.value + ("" if candidate.cell is None else f", cell {candidate.cell}")
+    if candidate.kernel is not None:
+        rows["kernel"] = f"{candidate.kernel.id} ({candidate.kernel.language})"
+        if candidate.kernel.values:
+            rows["tunables"] = ", ".join(f"{name} {value}" for name, value in candidate.kernel.values.items())
+    if evaluation is not None and evaluation.cost:
+        rows["cost"] = ", ".join(f"{stage} {1e3 * seconds:.1f} ms" for stage, seconds in evaluation.cost.items())
+    return rows
+
+
+def print_samples(samples: Sequence[Samples]) -> None:
+    """Per shape: how often, medians, how far the repetitions spread, the median of the paired ratios."""
+    rows = []
+    for sample in samples:
+        mine, base = sample.seconds * 1e3, sample.baseline * 1e3
+        spread = f"{mine.min():.4g} to {mine.max():.4g}"
+        ratio = f"{np.median(sample.baseline / sample.seconds):.2f}×"
+        rows.append((sample.shape, str(len(mine)), f"{np.median(mine):.4g}", spread, f"{np.median(base):.4g}", ratio))
+    columns = ("shape", "n", "median ms", "range ms", "baseline ms", "speedup")
+    table(columns, rows, right=columns[1:])
+
+
+def number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def candidate_json(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor]) -> dict[str, object]:
+    """JSON-able: every fact, the samples as lists of seconds, the difference to each parent."""
+    kernel, evaluation = candidate.kernel, candidate.evaluation
+    plain: dict[str, object] = {
+        "number": candidate.number,
+        "outcome": "" if evaluation is None else evaluation.outcome.value,
+        "operator": candidate.proposal.operator,
+        "parents": candidate.proposal.parents,
+        "goal": None if candidate.proposal.goal is None else asdict(candidate.proposal.goal),
+        "duplicate_of": candidate.duplicate_of,
+        "status": None if candidate.status is None else candidate.status.value,
+        "cell": candidate.cell,
+        "notes": dict(candidate.notes),
+        "ancestry": [asdict(ancestor) for ancestor in ancestors],
+    }
+    if kernel is not None:
+        changed = {str(parent.number): parent.kernel.diff(kernel) for parent in parents if parent.kernel is not None}
+        plain |= {"kernel": kernel.id, "language": kernel.language, "tunables": kernel.values, "source": kernel.source, "diffs": changed}
+    if evaluation is not None:
+        plain |= {
+            "speedup": evaluation.speedup,
+            "interval": None if evaluation.interval is None else [math.exp(limit) for limit in evaluation.interval],
+            "diagnostics": [asdict(finding) for finding in evaluation.diagnostics],
+            "samples": [{"shape": s.shape, "seconds": s.seconds.tolist(), "baseline": s.baseline.tolist()} for s in evaluation.samples],
+            "profile": dict(evaluation.profile),
+            "cost": dict(evaluation.cost),
+            "artifact": evaluation.artifact,
+            "environment": evaluation.environment,
+            "reused": evaluation.reused,
+        }
+    return plain
