@@ -56,21 +56,21 @@ class Section(BaseModel):
 class TargetSection(Section):
     """The toolchain and device that kernels are made for."""
 
-    name: str = Field("cpp", description="Target: cpp, tabular, …")
-    compiler: str = Field("auto", description="Compiler command or path; `auto` takes g++, else clang++.")
-    threads: Count = Field(1, description="Threads a kernel may use, and its baseline too.")
+    name: str = Field(default="cpp", description="Target: cpp, tabular, …")
+    compiler: str = Field(default="auto", description="Compiler command or path; `auto` takes g++, else clang++.")
+    threads: Count = Field(default=1, description="Threads a kernel may use, and its baseline too.")
 
 
 class BudgetSection(Section):
     """What the run may spend, and when it has reached enough. The first limit that is reached ends the run."""
 
-    evaluations: Count | None = Field(None, description="Kernels evaluated; duplicates cost nothing.")
-    minutes: Positive | None = Field(None, description="Wall time of the search in minutes, over all resumes.")
-    device_seconds: Positive | None = Field(None, description="Seconds that the device was held.")
-    dollars: Positive | None = Field(None, description="Money paid for models.")
-    stall: Count | None = Field(None, description="Evaluations without an improvement of the best after which the run stops.")
-    target_speedup: Positive | None = Field(None, description="Speedup over the baseline at which the run stops.")
-    barren: Count = Field(500, description="Proposals in a row without a new kernel after which the space counts as exhausted.")
+    evaluations: Count | None = Field(default=None, description="Kernels evaluated; duplicates cost nothing.")
+    minutes: Positive | None = Field(default=None, description="Wall time of the search in minutes, over all resumes.")
+    device_seconds: Positive | None = Field(default=None, description="Seconds that the device was held.")
+    dollars: Positive | None = Field(default=None, description="Money paid for models.")
+    stall: Count | None = Field(default=None, description="Evaluations without an improvement of the best after which the run stops.")
+    target_speedup: Positive | None = Field(default=None, description="Speedup over the baseline at which the run stops.")
+    barren: Count = Field(default=500, description="Proposals in a row without a new kernel after which the space counts as exhausted.")
 
     @model_validator(mode="after")
     def _limited(self) -> BudgetSection:
@@ -84,7 +84,7 @@ class StrategySection(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
-    name: str = Field("map_elites", description="Strategy: map_elites, random, or one from the entry-point group `evo.strategies`.")
+    name: str = Field(default="map_elites", description="Strategy: map_elites, random, or one from the entry-point group `evo.strategies`.")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -94,9 +94,9 @@ class StrategySection(BaseModel):
 class ArchiveSection(Section):
     """What counts as different, and where the best of each kind is kept."""
 
-    kind: Literal["grid"] = Field("grid", description="Archive: grid (MAP-Elites).")
+    kind: Literal["grid"] = Field(default="grid", description="Archive: grid (MAP-Elites).")
     descriptors: tuple[dict[str, Any], ...] | None = Field(
-        None,
+        default=None,
         description="Axes over profile fields, e.g. {name: tile, field: TILE, kind: log2, low: 1, high: 64}; null takes the target's own.",
     )
 
@@ -104,50 +104,56 @@ class ArchiveSection(Section):
 class EvaluationSection(Section):
     """How kernels are verified and timed; `target` holds compiler and threads."""
 
-    core: Annotated[int, Field(ge=0)] | None = Field(None, description="Measuring core; null takes the last one this process may use.")
-    repetitions: Annotated[int, Field(ge=2)] = Field(16, description="Cap on timed pairs per shape in the search.")
-    precision: Annotated[float, Field(gt=0, lt=1)] = Field(0.02, description="Relative width of the interval at which repetition stops.")
-    call_timeout: Positive = Field(10.0, description="Seconds one call may take before the candidate counts as hung.")
-    build_timeout: Positive = Field(60.0, description="Seconds a build may take.")
-    memory: Annotated[int, Field(ge=1 << 20)] = Field(4 << 30, description="Bytes a runner may hold beyond the shared buffers.")
-    sandbox: Annotated[str, Field(pattern=r"^(auto|required:\w[\w-]*)$")] = Field(
-        "auto", description="`auto` (strongest available) or `required:LEVEL` (refuse to run below it)."
+    core: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Measuring core; null takes the last one this process may use."
     )
-    cache: Path | None = Field(None, description="Root of build and roofline caches; null is $XDG_CACHE_HOME/evo (~/.cache/evo).")
-    certify_processes: Count = Field(5, description="Fresh processes a winner is certified in.")
-    certify_shapes: str = Field("held_out", description="Shapes a winner is certified on.")
-    remeasure: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="Share of evaluations that re-measures elites.")
+    repetitions: Annotated[int, Field(ge=2)] = Field(default=16, description="Cap on timed pairs per shape in the search.")
+    precision: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.02, description="Relative width of the interval at which repetition stops."
+    )
+    call_timeout: Positive = Field(default=10.0, description="Seconds one call may take before the candidate counts as hung.")
+    build_timeout: Positive = Field(default=60.0, description="Seconds a build may take.")
+    memory: Annotated[int, Field(ge=1 << 20)] = Field(default=4 << 30, description="Bytes a runner may hold beyond the shared buffers.")
+    sandbox: Annotated[str, Field(pattern=r"^(auto|required:\w[\w-]*)$")] = Field(
+        default="auto", description="`auto` (strongest available) or `required:LEVEL` (refuse to run below it)."
+    )
+    cache: Path | None = Field(default=None, description="Root of build and roofline caches; null is $XDG_CACHE_HOME/evo (~/.cache/evo).")
+    certify_processes: Count = Field(default=5, description="Fresh processes a winner is certified in.")
+    certify_shapes: str = Field(default="held_out", description="Shapes a winner is certified on.")
+    remeasure: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="Share of evaluations that re-measures elites.")
 
 
 class ExecutorSection(Section):
     """Where evaluations run."""
 
-    name: Literal["local", "inline"] = Field("local", description="Executor: local (processes), inline (this thread).")
-    builders: Count | None = Field(None, description="Builds at once; null takes the cores that are not measured on.")
+    name: Literal["local", "inline"] = Field(default="local", description="Executor: local (processes), inline (this thread).")
+    builders: Count | None = Field(default=None, description="Builds at once; null takes the cores that are not measured on.")
 
 
 class Config(Section):
     """One run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)] = Field(
-        "", description="The run's name, first part of its folder's; empty takes the file's name.", validate_default=False
+        default="", description="The run's name, first part of its folder's; empty takes the file's name.", validate_default=False
     )
     problem: str = Field(description="A problem's name, or the path of its folder or recorded space.")
-    target: Annotated[TargetSection, BeforeValidator(_by_name)] = Field(TargetSection(), description="Toolchain and device.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of every random decision of the search (never of the evaluator).")
-    deterministic: bool = Field(False, description="Tell results in proposal order; a recorded space is then repeatable bit for bit.")
+    target: Annotated[TargetSection, BeforeValidator(_by_name)] = Field(default=TargetSection(), description="Toolchain and device.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Seed of every random decision of the search (never of the evaluator)."
+    )
+    deterministic: bool = Field(
+        default=False, description="Tell results in proposal order; a recorded space is then repeatable bit for bit."
+    )
     budget: BudgetSection = Field(description="Limits and goals.")
     strategy: Annotated[StrategySection, BeforeValidator(_by_name)] = Field(
-        StrategySection(name="map_elites"), description="Who chooses parents and operators."
+        default=StrategySection(name="map_elites"), description="Who chooses parents and operators."
     )
     operators: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
-        None, description="Weights of the operators by name; null takes the strategy's own mix."
+        default=None, description="Weights of the operators by name; null takes the strategy's own mix."
     )
-    archive: ArchiveSection = Field(ArchiveSection(), description="Descriptors and archive.")
-    evaluation: EvaluationSection = Field(EvaluationSection(), description="Verification and timing.")
-    executor: Annotated[ExecutorSection, BeforeValidator(_by_name)] = Field(
-        ExecutorSection(), description="Where evaluations run."
-    )
+    archive: ArchiveSection = Field(default=ArchiveSection(), description="Descriptors and archive.")
+    evaluation: EvaluationSection = Field(default=EvaluationSection(), description="Verification and timing.")
+    executor: Annotated[ExecutorSection, BeforeValidator(_by_name)] = Field(default=ExecutorSection(), description="Where evaluations run.")
 
     @field_validator("operators")
     @classmethod

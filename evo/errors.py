@@ -13,17 +13,17 @@ from pathlib import Path
 __all__ = ["UserError", "as_user_error"]
 
 RECOGNISED: tuple[tuple[str, str], ...] = (
-    ("archive.tunables", "TunableError"),
-    ("archive.schema", "SchemaError"),
-    ("archive.lineage", "SchemaError"),
-    ("archive.lineage", "LineageError"),
-    ("archive.descriptors", "DescriptorError"),
+    ("archive.values", "TunableError"),
+    ("archive.schema", "LineageError"),
+    ("archive.axes", "DescriptorError"),
     ("fitness.problem", "ProblemError"),
-    ("fitness.lint", "LintError"),
-    ("fitness.sandbox", "SandboxError"),
     ("fitness.targets.base", "TargetError"),
-    ("fitness.targets.base", "ToolchainError"),
-    ("fitness.opening", "OpeningError"),
+    ("fitness.targets.flags", "FlagError"),
+    ("fitness.sandbox.base", "SandboxError"),
+    ("fitness.native.build", "NativeError"),
+    ("fitness.cache", "CacheError"),
+    ("fitness.device", "DeviceError"),
+    ("fitness.lint", "LintError"),
     ("operators.base", "OperatorError"),
 )
 """(module, class) of the lower floors' errors that are the user's to put right. Looked up only in loaded modules."""

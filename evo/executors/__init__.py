@@ -1,0 +1,32 @@
+"""Where kernels are built and measured. `open_executor` makes the one that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evo.config import Config
+    from evo.executors.base import Executor
+    from fitness.protocol import Evaluator
+
+__all__ = ["open_executor"]
+
+
+def open_executor(config: Config, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], *, log: IO[Any] | None) -> Executor:
+    """The executor that `config` names, not started yet; an evaluator that returns at once is called in this thread instead.
+
+    Args:
+        factory: makes the evaluator when called with `arguments`; both picklable.
+        log: receives what worker processes print.
+
+    Raises what the evaluator raises about the user's files and tools.
+    """
+    evaluator = factory(*arguments)
+    if evaluator.inline or config.executor.name == "inline":
+        from evo.executors.inline import InlineExecutor
+
+        return InlineExecutor(evaluator)
+    from evo.executors.local import LocalExecutor
+
+    return LocalExecutor(evaluator, factory, arguments, builders=config.executor.builders, log=log)

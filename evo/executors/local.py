@@ -1,0 +1,227 @@
+"""The executor of one machine: builds in a few threads (compilers are processes of their own), timing in one worker process.
+
+The worker (`evo.executors.worker`) builds its own evaluator, so that nothing in this process can disturb the device it
+holds, and so that it can be thrown away: one that dies or hangs is replaced, and the call it was on raises `ExecutorError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import IO, Any, TypeVar
+
+from archive.evaluation import Environment, Evaluation
+from archive.kernel import Kernel
+from archive.space import Space
+from evo.errors import as_user_error
+from evo.executors.base import Executor, ExecutorError
+from evo.executors.worker import Done, Failed, Order, Ready, Request
+from fitness.protocol import Bar, Certificate, Duel, Evaluator, Prepared
+
+__all__ = ["LocalExecutor", "default_builders"]
+
+T = TypeVar("T")
+
+BOOT = "import sys; sys.path[:] = {path!r}; from evo.executors.worker import main; main({descriptor}, {parent})"
+GRACE = 3.0
+"""Seconds a worker has to close its evaluator when asked to end."""
+
+
+class LocalExecutor(Executor):
+    """One device of this machine.
+
+    Args:
+        evaluator: knows seeds and spaces and builds, in this process; is closed with this executor.
+        factory: picklable callable that makes an equal evaluator in the worker, where it measures, when called with `arguments`.
+        arguments: picklable.
+        builders: builds at once; None takes the cores this process may use less the measured one.
+        patience: seconds a single measurement, duel or opening may take before the worker counts as hung.
+        certify_patience: the same for a certification.
+        log: file that receives what the worker writes to its output and error streams; None leaves it on this process's.
+    """
+
+    inline = False
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        factory: Callable[..., Evaluator],
+        arguments: tuple[Any, ...] = (),
+        *,
+        builders: int | None = None,
+        patience: float = 600.0,
+        certify_patience: float = 3600.0,
+        log: IO[Any] | None = None,
+    ) -> None:
+        self._factory = factory
+        self._arguments = arguments
+        self.builders = builders or default_builders()
+        self.window = self.builders + 2  # one on the device, one ready to follow it, the rest building
+        self._patience = patience
+        self._certify_patience = certify_patience
+        self._log = log
+        self._evaluator: Evaluator | None = evaluator
+        self.deterministic = evaluator.deterministic
+        self._worker: _Worker | None = None
+        self._builds = ThreadPoolExecutor(self.builders, thread_name_prefix="evo-build")
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="evo-device")
+        self._closed = False
+
+    async def start(self) -> None:
+        await self._ready()
+
+    @property
+    def evaluator(self) -> Evaluator:
+        if self._evaluator is None:
+            raise ExecutorError("the executor is closed")
+        return self._evaluator
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the live worker."""
+        return None if self._worker is None else self._worker.process.pid
+
+    async def environment(self) -> Environment:
+        return (await self._ready()).ready.environment
+
+    def seeds(self) -> Sequence[Kernel]:
+        return self.evaluator.seeds()
+
+    def space(self, kernel: Kernel) -> Space:
+        return self.evaluator.space(kernel)
+
+    async def prepare(self, kernel: Kernel) -> Prepared:
+        evaluator = self.evaluator
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._builds, evaluator.prepare, kernel)
+        except Exception as error:
+            if as_user_error(error) is not None:
+                raise
+            raise ExecutorError(f"the evaluator raised {type(error).__name__}: {error}\n{traceback.format_exc()}") from error
+
+    async def measure(self, prepared: Prepared, bar: Bar | None = None) -> Evaluation:
+        return await self._ask(Evaluation, Request("measure", (prepared, bar)), self._patience)
+
+    async def duel(self, challenger: Prepared, incumbent: Prepared) -> Duel:
+        return await self._ask(Duel, Request("duel", (challenger, incumbent)), self._patience)
+
+    async def certify(self, prepared: Prepared, seed: Prepared | None = None) -> Certificate:
+        return await self._ask(Certificate, Request("certify", (prepared, seed)), self._certify_patience)
+
+    async def close(self) -> None:
+        self._closed = True
+        worker, self._worker = self._worker, None
+        evaluator, self._evaluator = self._evaluator, None
+        if worker is not None:
+            worker.end()
+        if evaluator is not None:
+            evaluator.close()
+        self._builds.shutdown(wait=False, cancel_futures=True)
+        self._device.shutdown(wait=False, cancel_futures=True)
+
+    async def _ready(self) -> _Worker:
+        """The live worker, started anew if there is none."""
+        if self._closed:
+            raise ExecutorError("the executor is closed")
+        if self._worker is None:
+            # Started in this thread, not in a pool's: the kernel kills the worker when the *thread* that started it ends.
+            worker = self._worker = _Worker(self._factory, self._arguments, self._log)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._device, worker.open, self._patience)
+            except BaseException:
+                self._worker = None
+                worker.end(grace=0)
+                raise
+        return self._worker
+
+    async def _ask(self, kind: type[T], request: Request, patience: float) -> T:
+        worker = await self._ready()
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._device, worker.call, request, patience)
+        except ExecutorError:
+            if self._worker is worker:
+                self._worker = None
+            worker.end(grace=0)
+            raise
+        if not isinstance(answer, kind):
+            raise ExecutorError(f"the worker answered {type(answer).__name__} to {request.method}")
+        return answer
+
+
+class _Worker:
+    """A worker process and the connection to it."""
+
+    def __init__(self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], log: IO[Any] | None) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            path = [entry or os.getcwd() for entry in sys.path]
+            program = BOOT.format(path=path, descriptor=theirs.fileno(), parent=os.getpid())
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C at the terminal reaches the parent only; the group can be killed as one
+            )
+            self._connection = Connection(os.dup(ours.fileno()))
+        self._order = Order(pickle.dumps((factory, arguments)), tuple(path))
+        self._lock = threading.Lock()
+
+    def open(self, patience: float) -> None:
+        """Waits for the worker's evaluator. Raises `ExecutorError`, or `UserError` for what the user can put right."""
+        answer = self._exchange(self._order, patience)
+        if isinstance(answer, Failed):
+            raise answer.error(lambda text: ExecutorError(f"the worker could not open its evaluator: {text}"))
+        if not isinstance(answer, Ready):
+            raise ExecutorError(f"the worker answered {type(answer).__name__} when it was opened")
+        self.ready = answer
+
+    def call(self, request: Request, patience: float) -> object:
+        """The evaluator's answer. Raises `ExecutorError` for a worker that died, hung for `patience` seconds, or whose evaluator raised."""
+        answer = self._exchange(request, patience)
+        if isinstance(answer, Failed):
+            raise answer.error(lambda text: ExecutorError(f"the evaluator raised in {request.method}: {text}"))
+        return answer.value if isinstance(answer, Done) else answer
+
+    def _exchange(self, message: Order | Request, patience: float) -> object:
+        try:
+            self._connection.send(message)
+            if not self._connection.poll(patience):
+                raise ExecutorError(f"the worker (process {self.process.pid}) did not answer within {patience:g} s")
+            return self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise ExecutorError(f"the worker (process {self.process.pid}) died: {self._fate()}") from error
+
+    def _fate(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(timeout=GRACE)
+            return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return "its connection is closed"
+
+    def end(self, grace: float = GRACE) -> None:
+        """Ends the process and whatever is left of its group. A call in progress in another thread raises `ExecutorError`."""
+        with self._lock:
+            if self.process.returncode is None and grace > 0:
+                self.process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(timeout=grace)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def default_builders() -> int:
+    """Builds at once: the cores this process may use, less the measured one, at least one."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)

@@ -1,0 +1,132 @@
+"""The process that holds a device: it builds its own evaluator and answers one request at a time.
+
+The contract, as the parent sees it over the connection:
+
+    parent sends  Order(factory, arguments, path)     worker answers  Ready(environment) or Failed
+    parent sends  Request(method, arguments)          worker answers  Done(value) or Failed
+    parent closes its end, or dies                    worker exits, and its evaluator's processes with it
+
+`Failed` carries an error of the evaluator, never a verdict about a kernel. The worker ignores Ctrl-C, which is the
+parent's to handle, ends on SIGTERM after closing its evaluator, and is killed by the kernel when the parent dies.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType, MappingProxyType
+from typing import Any
+
+from archive.evaluation import Environment
+from evo.errors import UserError, as_user_error
+
+__all__ = ["Done", "Failed", "Order", "Ready", "Request", "main"]
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The first message: what evaluator to build."""
+
+    factory: bytes
+    """Pickled (factory, arguments): unpickled only after `path` is in force."""
+    path: tuple[str, ...]
+    """The parent's `sys.path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    """prepare, measure, duel or certify."""
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An exception in the worker, as text; with `user` when it is the user's to put right."""
+
+    text: str
+    user: Mapping[str, Any] | None = None
+
+    def error(self, otherwise: Callable[[str], Exception]) -> Exception:
+        """The exception to raise in the parent."""
+        return otherwise(self.text) if self.user is None else UserError(**self.user)
+
+
+def _reduce(mapping: MappingProxyType[Any, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return MappingProxyType, (dict(mapping),)
+
+
+copyreg.pickle(MappingProxyType, _reduce)  # frozen facts default to an empty read-only mapping
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serves the parent process `parent` over the inherited socket `descriptor` until it closes."""
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    connection = Connection(descriptor)
+    evaluator: Any = None
+    try:
+        order: Order = connection.recv()
+        sys.path[:] = order.path
+        try:
+            factory, arguments = pickle.loads(order.factory)
+            evaluator = factory(*arguments)
+            connection.send(Ready(evaluator.environment()))
+        except Exception as error:
+            connection.send(_failed(error))
+            return
+        while True:
+            request: Request = connection.recv()
+            try:
+                answer: Done | Failed = Done(getattr(evaluator, request.method)(*request.arguments))
+            except Exception as error:
+                answer = _failed(error)
+            connection.send(answer)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone or done
+    finally:
+        if evaluator is not None:
+            evaluator.close()
+
+
+def _failed(error: Exception) -> Failed:
+    user = as_user_error(error)
+    text = f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
+    if user is None:
+        return Failed(text)
+    parts = {name: getattr(user, name) for name in ("file", "line", "key", "found", "expected", "remedy")}
+    return Failed(text, {"what": user.what, **parts})
+
+
+def _die_with(parent: int) -> None:
+    """Asks the kernel to kill this process when its parent dies, and ends it at once if that has happened already."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(0)

@@ -1,0 +1,108 @@
+"""MAP-Elites: vary the elites of a grid of behaviours, keep the best of each.
+
+J.-B. Mouret & J. Clune, "Illuminating search spaces by mapping elites", arXiv:1504.04909, 2015. The preference for cells
+that were tried less is the curiosity of A. Cully & Y. Demiris, "Quality and Diversity Optimization: A Unifying Modular
+Framework", IEEE Trans. Evol. Comp. 22(2), 2018, in its simplest form.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping
+from itertools import accumulate
+from random import Random
+from typing import Annotated
+
+from pydantic import Field
+
+from archive.candidate import Candidate, Cell
+from archive.elite import Elite
+from evo.strategies.base import Move, Strategy
+from evo.strategies.random import sample_of_a_seed
+from operators.base import View
+
+__all__ = ["DEFAULT_OPERATORS", "MapElites"]
+
+DEFAULT_OPERATORS: Mapping[str, float] = {
+    "mutate_neighbour": 4.0,
+    "mutate_uniform": 2.0,
+    "mutate_many": 2.0,
+    "crossover": 2.0,
+    "sample": 1.0,
+}
+PARENTS = {"crossover": 2, "graft": 2}
+"""Operators that take more than one parent."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class MapElites(Strategy):
+    """Random samples first, then variations of elites.
+
+    Args:
+        initial: evaluated candidates, seeds included, before elites are varied.
+        greed: probability that a parent is the better of two uniformly drawn elites instead of one of them.
+        curiosity: probability, where greed does not decide, that it is the one whose cell had fewer children.
+        operators: weights by operator name.
+    """
+
+    def __init__(
+        self,
+        *,
+        initial: Annotated[int, Field(ge=0)] = 16,
+        greed: Share = 0.5,
+        curiosity: Share = 0.25,
+        operators: Mapping[str, float] | None = None,
+    ) -> None:
+        weights = {name: weight for name, weight in (operators or DEFAULT_OPERATORS).items() if weight > 0}
+        if not weights:
+            raise ValueError("no operator has a weight above 0")
+        self._initial = initial
+        self._greed = greed
+        self._curiosity = curiosity
+        self._operators = list(weights)
+        self._bounds = list(accumulate(weights.values()))
+        self._evaluated = 0
+        self._children: dict[Cell, int] = {}
+        self._homes: dict[int, Cell] = {}
+
+    def ask(self, view: View, rng: Random) -> Move:
+        elites = view.archive.elites()
+        if not elites or self._evaluated < self._initial:
+            return sample_of_a_seed(view, rng)
+        name = self._operators[min(bisect(self._bounds, rng.random() * self._bounds[-1]), len(self._operators) - 1)]
+        if name == "sample":
+            return sample_of_a_seed(view, rng)
+        parent = self._choose(elites, rng)
+        if PARENTS.get(name, 1) == 1:
+            return Move(name, (parent.number,))
+        if len(elites) == 1:
+            # Nobody to cross with: vary the one there is.
+            alone = [other for other in self._operators if PARENTS.get(other, 1) == 1]
+            return Move(alone[0], (parent.number,)) if alone else sample_of_a_seed(view, rng)
+        partner = elites[rng.randrange(len(elites) - 1)]
+        if partner.number == parent.number:
+            partner = elites[-1]
+        return Move(name, (parent.number, partner.number))
+
+    def tell(self, candidate: Candidate) -> None:
+        if candidate.evaluation is not None:
+            self._evaluated += 1
+        if candidate.cell is not None and candidate.ok:
+            self._homes[candidate.number] = candidate.cell
+        if candidate.proposal.parents and (cell := self._homes.get(candidate.proposal.parents[0])) is not None:
+            self._children[cell] = self._children.get(cell, 0) + 1
+
+    def _choose(self, elites: tuple[Elite, ...], rng: Random) -> Elite:
+        first = elites[rng.randrange(len(elites))]
+        draw = rng.random()
+        if draw >= self._greed + (1.0 - self._greed) * self._curiosity:
+            return first
+        second = elites[rng.randrange(len(elites))]
+        if draw < self._greed:
+            return first if first.objective >= second.objective else second
+        return first if self._visits(first) <= self._visits(second) else second
+
+    def _visits(self, elite: Elite) -> int:
+        cell = elite.candidate.cell
+        return 0 if cell is None else self._children.get(cell, 0)
