@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 
 from archive.requires import Require, compile_requires
-from archive.values import TunableError, Value
+from archive.values import EmptySpaceError, Value
 
 __all__ = ["MOST_COUNTED", "Component", "components"]
 
@@ -63,18 +63,13 @@ class Component:
             return self.product
         if self.product > MOST_COUNTED:
             return None
-        return sum(1 for _ in self.keys())
-
-    def over(self, dimensions: tuple[int, ...]) -> Iterator[Check]:
-        """Its checks, with their arguments' positions counted among the given dimensions of the whole space."""
-        for check in self.checks:
-            yield Check(check.holds, tuple(dimensions.index(self.dimensions[position]) for position in check.positions))
+        return sum(1 for _ in self.solutions())
 
     def legal(self, key: Key) -> bool:
         values = [domain[index] for domain, index in zip(self.domains, key, strict=True)]
         return all(check.met(values) for check in self.checks)
 
-    def keys(self) -> Iterator[Key]:
+    def solutions(self) -> Iterator[Key]:
         """Every legal key in lexicographic order; a partial key that breaks a constraint is left at once."""
         orders = [range(len(domain)) for domain in self.domains]
         return self._search(orders, None)
@@ -85,7 +80,7 @@ class Component:
         Which way is taken depends on the component alone, so a generator's state decides the result.
 
         Raises:
-            TunableError: there is no legal key, or none was found within the step limit.
+            EmptySpaceError: there is no legal key, or none was found within the step limit.
         """
         if not self.checks:
             return self._draw(rng)
@@ -96,15 +91,20 @@ class Component:
                     return key
         if self.product <= MOST_COUNTED:
             if not self._listed:
-                raise TunableError("the space is empty", found=self._shown, expected="at least one configuration that meets every require", remedy="loosen a require or extend a domain")
+                raise EmptySpaceError(
+                    "the space is empty",
+                    found=self._shown,
+                    expected="at least one configuration that meets every require",
+                    remedy="loosen a require or extend a domain",
+                )
             return self._listed[rng.randrange(len(self._listed))]
         for _ in range(RESTARTS):
             orders = [rng.sample(range(len(domain)), len(domain)) for domain in self.domains]
             for key in self._search(orders, STEPS):
                 return key
-        raise TunableError(
+        raise EmptySpaceError(
             f"no legal configuration found in {RESTARTS} searches of {STEPS} steps", found=self._shown,
-            expected="constraints that a fair share of configurations meets", remedy="loosen a require, or narrow the domains to what it allows",
+            expected="constraints that a fair share of configurations meets", remedy="loosen a require, or narrow the domains",
         )  # fmt: skip
 
     def _draw(self, rng: random.Random) -> Key:
@@ -121,12 +121,14 @@ class Component:
 
     @cached_property
     def _listed(self) -> list[Key]:
-        return list(self.keys())
+        return list(self.solutions())
 
     def _search(self, orders: Sequence[Sequence[int]], most: int | None) -> Iterator[Key]:
         """Depth-first search that tries values in the given orders and visits at most `most` partial keys."""
         depth_of = [max(check.positions) for check in self.checks]
-        at_depth = [[check for check, last in zip(self.checks, depth_of, strict=True) if last == depth] for depth in range(len(self.domains))]
+        at_depth = [
+            [check for check, last in zip(self.checks, depth_of, strict=True) if last == depth] for depth in range(len(self.domains))
+        ]
         last, depth, steps = len(self.domains) - 1, 0, 0
         tried = [-1] * len(self.domains)
         values: list[Value] = [domain[0] for domain in self.domains]
@@ -148,8 +150,9 @@ class Component:
 
 
 def components(names: Sequence[str], domains: Sequence[tuple[Value, ...]], requires: Sequence[Require]) -> tuple[Component, ...]:
-    """Splits a space into its independent components, in the order of their first dimension."""
-    group = list(range(len(names)))
+    """Splits a space into its independent components: one of all unconstrained dimensions, and those that constraints tie together."""
+    tied = frozenset().union(*(require.names for require in requires))
+    group = [position if name in tied else -1 for position, name in enumerate(names)]
     positions = {name: position for position, name in enumerate(names)}
     for require in requires:
         members = {group[positions[name]] for name in require.names}
@@ -157,7 +160,9 @@ def components(names: Sequence[str], domains: Sequence[tuple[Value, ...]], requi
     return tuple(_component(label, group, names, domains, requires) for label in dict.fromkeys(group))
 
 
-def _component(label: int, group: list[int], names: Sequence[str], domains: Sequence[tuple[Value, ...]], requires: Sequence[Require]) -> Component:
+def _component(
+    label: int, group: list[int], names: Sequence[str], domains: Sequence[tuple[Value, ...]], requires: Sequence[Require]
+) -> Component:
     dimensions = tuple(position for position, other in enumerate(group) if other == label)
     inside = [names[position] for position in dimensions]
     own = [require for require in requires if require.names <= set(inside)]

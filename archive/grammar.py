@@ -71,7 +71,9 @@ class Reader:
     def expect(self, text: str, inside: str) -> None:
         found = self.next()
         if found.text != text:
-            self.place.fail(f"malformed domain {inside}", found=quote(found.text), expected=f"`{text}`", remedy=f"write the domain as {FORMS}")
+            self.place.fail(
+                f"malformed domain {inside}", found=quote(found.text), expected=f"`{text}`", remedy=f"write the domain as {FORMS}"
+            )
 
     def rest(self) -> str:
         """What follows the lexemes consumed so far."""
@@ -96,12 +98,24 @@ def parse_domain(text: str, place: Place) -> tuple[tuple[Value, ...], str]:
     elif opening == "2" and reader.peek() == "**":
         values = _powers(reader)
     else:
-        place.fail("no domain", found=quote(text.strip()), expected=FORMS, remedy="say which values the tunable may take, e.g. `evo: {8, 16, 32}`")
+        place.fail(
+            "no domain", found=quote(text.strip()), expected=FORMS, remedy="say which values the tunable may take, e.g. `evo: {8, 16, 32}`"
+        )
     kinds = sorted({kind_of(value) for value in values})
     if len(kinds) > 1:
-        place.fail("mixed types in a domain", found=" and ".join(kinds), expected="values of one type", remedy="write every value alike (`1.0`, not `1`, among floats)")
+        place.fail(
+            "mixed types in a domain",
+            found=" and ".join(kinds),
+            expected="values of one type",
+            remedy="write every value alike (`1.0`, not `1`, among floats)",
+        )
     if len(values) > MOST_VALUES:
-        place.fail("the domain is too large", found=f"{len(values)} values", expected=f"at most {MOST_VALUES}", remedy="use a larger step, or powers `2**[a..b]`")
+        place.fail(
+            "the domain is too large",
+            found=f"{len(values)} values",
+            expected=f"at most {MOST_VALUES}",
+            remedy="use a larger step, or powers `2**[a..b]`",
+        )
     seen: set[Value] = set()
     for value in values:
         if value in seen:
@@ -136,7 +150,12 @@ def _value(reader: Reader) -> Value:
     if lexeme.kind == "string":
         decoded = decode_string(lexeme.text[1:-1])
         if decoded is None:
-            reader.place.fail("unknown escape in a string of the domain", found=lexeme.text, expected=r"\n, \t, \\, \", \xHH, \uHHHH", remedy="double the backslash")
+            reader.place.fail(
+                "unknown escape in a string of the domain",
+                found=lexeme.text,
+                expected=r"\n, \t, \\, \", \xHH, \uHHHH",
+                remedy="double the backslash",
+            )
         return decoded
     if lexeme.text in ("true", "True"):
         return True
@@ -158,10 +177,20 @@ def _signed(reader: Reader) -> tuple[int | float, str]:
     lexeme = reader.next()
     number = read_number(lexeme.text, c=True) or read_number(lexeme.text, c=False) if lexeme.kind == "number" else None
     if number is None:
-        reader.place.fail("malformed value in a domain", found=quote(lexeme.text), expected="a number, a quoted string, true or false", remedy="quote strings; leave out expressions")
+        reader.place.fail(
+            "malformed value in a domain",
+            found=quote(lexeme.text),
+            expected="a number, a quoted string, true or false",
+            remedy="quote strings; leave out expressions",
+        )
     value = -number.value if sign else number.value
     if isinstance(value, int) and not INTEGER_RANGE[0] <= value <= INTEGER_RANGE[1]:
-        reader.place.fail("an integer does not fit 64 bits", found=str(value), expected=f"{INTEGER_RANGE[0]} … {INTEGER_RANGE[1]}", remedy="use smaller values")
+        reader.place.fail(
+            "an integer does not fit 64 bits",
+            found=str(value),
+            expected=f"{INTEGER_RANGE[0]} … {INTEGER_RANGE[1]}",
+            remedy="use smaller values",
+        )
     exact = repr(value) if isinstance(value, int) else sign + lexeme.text.rstrip("fFlL").replace("'", "").replace("_", "")
     return value, exact
 
@@ -175,17 +204,32 @@ def _range(reader: Reader) -> tuple[Value, ...]:
     written = f"[{low_text}..{high_text}" + ("]" if step in (1, None) else f" step {step_text}]")
     fail = reader.place.fail
     if step is None:
-        fail("a range of floats without a step", found=written, expected="`[lo..hi step k]`", remedy="state the step, e.g. `[0.5..2.0 step 0.5]`")
+        fail(
+            "a range of floats without a step",
+            found=written,
+            expected="`[lo..hi step k]`",
+            remedy="state the step, e.g. `[0.5..2.0 step 0.5]`",
+        )
     if len({type(low), type(high), type(step)}) > 1:
         fail("mixed types in a range", found=written, expected="three integers or three floats", remedy="write `1.0` for one among floats")
     if step <= 0:
-        fail("the step of a range is not positive", found=f"step {step_text}", expected="a step over 0", remedy="write ranges upwards: `[lo..hi step k]`")
+        fail(
+            "the step of a range is not positive",
+            found=f"step {step_text}",
+            expected="a step over 0",
+            remedy="write ranges upwards: `[lo..hi step k]`",
+        )
     if low > high:
         fail("empty range", found=written, expected="lo <= hi", remedy="exchange the bounds")
     exact_low, exact_high, exact_step = Decimal(low_text), Decimal(high_text), Decimal(step_text)
     count = int((exact_high - exact_low) // exact_step) + 1
     if count > MOST_VALUES:
-        fail("the domain is too large", found=f"{written}, {count} values", expected=f"at most {MOST_VALUES}", remedy="use a larger step, or powers `2**[a..b]`")
+        fail(
+            "the domain is too large",
+            found=f"{written}, {count} values",
+            expected=f"at most {MOST_VALUES}",
+            remedy="use a larger step, or powers `2**[a..b]`",
+        )
     if isinstance(low, int):
         return tuple(range(low, int(high) + 1, int(step)))
     return tuple(float(exact_low + index * exact_step) for index in range(count))

@@ -38,7 +38,9 @@ class Template:
         self.requires: tuple[Require, ...] = declarations.requires
         self.space = Space([one.name for one in self.tunables], [one.domain for one in self.tunables], self.requires)
         self.positions = {tunable.name: position for position, tunable in enumerate(self.tunables)}
-        self.indices: tuple[dict[Value, int], ...] = tuple({value: index for index, value in enumerate(one.domain)} for one in self.tunables)
+        self.indices: tuple[dict[Value, int], ...] = tuple(
+            {value: index for index, value in enumerate(one.domain)} for one in self.tunables
+        )
         self.pieces: list[str] = []
         """Text before the first literal, "", text before the second, "", …, text behind the last."""
         last = 0
@@ -141,7 +143,9 @@ class Kernel:
                 key[position] = template.indices[position][value]
         except (KeyError, TypeError):
             why = template.space.why_illegal({**self.values, **values}) or "an unusable value"
-            raise TunableError("these values cannot be set", file=self.file, found=why, expected="tunables of this kernel and values of their domains") from None
+            raise TunableError(
+                "these values cannot be set", file=self.file, found=why, expected="tunables of this kernel and values of their domains"
+            ) from None
         return self.with_key(tuple(key))
 
     def with_key(self, key: Key) -> Kernel:

@@ -23,7 +23,8 @@ class Token:
     """One token of code; `text` has line continuations removed, `start` and `end` are offsets into the source."""
 
     kind: str
-    """`name`, `number`, `string` (plain), `other_string` (raw, prefixed, character, unterminated), `punctuation`, `comment`, `newline`, …"""
+    """`name`, `number`, `string` (plain), `other_string` (raw, prefixed, character, unterminated), `punctuation`,
+    `comment` (marker included), `newline` (of a logical line), and for Python `indent` and `dedent`."""
     text: str
     start: int
     end: int
@@ -223,4 +224,6 @@ PYTHON_KINDS = {
     tokenize.DEDENT: "dedent",
 }
 # From Python 3.12 on an f-string comes in pieces.
-PYTHON_KINDS |= {getattr(tokenize, name): "other_string" for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(tokenize, name)}
+PYTHON_KINDS |= {
+    getattr(tokenize, name): "other_string" for name in ("FSTRING_START", "FSTRING_MIDDLE", "FSTRING_END") if hasattr(tokenize, name)
+}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from archive.requires import Require
 from archive.space import Key, Kind, Space
-from archive.values import TunableError, Value
+from archive.values import EmptySpaceError, TunableError, Value
 
 __all__ = ["RecordedSpace"]
 
@@ -27,14 +27,24 @@ class RecordedSpace(Space):
         TunableError: as `Space`, and for a row that has another length or a value outside its domain.
     """
 
-    def __init__(self, names: Sequence[str], domains: Sequence[Sequence[Value]], requires: Sequence[Require | str], rows: Collection[tuple[Value, ...]]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        domains: Sequence[Sequence[Value]],
+        requires: Sequence[Require | str],
+        rows: Collection[tuple[Value, ...]],
+    ) -> None:
         super().__init__(names, domains, requires)
         keys: dict[Key, None] = {}
         for number, row in enumerate(rows):
             try:
                 key = tuple([index[value] for index, value in zip(self._indices, row, strict=True)])
             except (KeyError, TypeError, ValueError):
-                raise TunableError(f"row {number} is no configuration of this space", found=repr(row), expected=f"one value of its domain for each of {', '.join(self.names)}") from None
+                raise TunableError(
+                    f"row {number} is no configuration of this space",
+                    found=repr(row),
+                    expected=f"one value of its domain for each of {', '.join(self.names)}",
+                ) from None
             if Space.legal_key(self, key):
                 keys[key] = None
         self._rows = tuple(keys)
@@ -57,7 +67,9 @@ class RecordedSpace(Space):
 
     def sample_key(self, rng: random.Random) -> Key:
         if not self._rows:
-            raise TunableError("the space is empty", found="no row", expected="at least one configuration", remedy="check what the space was restricted to")
+            raise TunableError(
+                "the space is empty", found="no row", expected="at least one configuration", remedy="check what the space was restricted to"
+            )
         return self._rows[rng.randrange(len(self._rows))]
 
     @cached_property
@@ -110,7 +122,7 @@ class RecordedSpace(Space):
                     break
                 near.append(line[place] - base)
             before, after = key[:dimension], key[dimension + 1 :]
-            found.extend(before + (rank if ranks is None else ranks[rank],) + after for rank in near)
+            found.extend((*before, rank if ranks is None else ranks[rank], *after) for rank in near)
         return found
 
     @cached_property

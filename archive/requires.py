@@ -60,7 +60,12 @@ def parse_require(text: str, domains: Mapping[str, Sequence[Value]], place: Plac
     """
     text = text.strip()
     if not text or len(text) > LONGEST:
-        place.fail("malformed require", found=f"{len(text)} characters" if text else "no expression", expected=f"1 to {LONGEST} characters", remedy="write `evo: require A % B == 0`")
+        place.fail(
+            "malformed require",
+            found=f"{len(text)} characters" if text else "no expression",
+            expected=f"1 to {LONGEST} characters",
+            remedy="write `evo: require A % B == 0`",
+        )
     try:
         tree = ast.parse(_as_python(text, place), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -69,7 +74,12 @@ def parse_require(text: str, domains: Mapping[str, Sequence[Value]], place: Plac
     checker = Checker(text, domains, place)
     expression = checker.condition(tree)
     if not checker.names:
-        place.fail("a require that names no tunable", found=f"`{text}`", expected="a condition on at least one tunable", remedy="remove it, or name the tunables it is about")
+        place.fail(
+            "a require that names no tunable",
+            found=f"`{text}`",
+            expected="a condition on at least one tunable",
+            remedy="remove it, or name the tunables it is about",
+        )
     return Require(text, place.line, frozenset(checker.names), expression)
 
 
@@ -79,7 +89,9 @@ def _as_python(text: str, place: Place) -> str:
     while position < len(text):
         match = LEXEME.match(text, position)
         if match is None:
-            place.fail("not allowed in a require", found=f"`{text[position]}` in `{text}`", expected=ALLOWED, remedy="rewrite the condition")
+            place.fail(
+                "not allowed in a require", found=f"`{text[position]}` in `{text}`", expected=ALLOWED, remedy="rewrite the condition"
+            )
         position = match.end()
         piece = match[0]
         if match["c_operator"]:
@@ -87,12 +99,22 @@ def _as_python(text: str, place: Place) -> str:
         elif match["string"]:
             decoded = decode_string(piece[1:-1])
             if decoded is None:
-                place.fail("unknown escape in a string of a require", found=piece, expected=r"\n, \t, \\, \", \xHH, \uHHHH", remedy="double the backslash")
+                place.fail(
+                    "unknown escape in a string of a require",
+                    found=piece,
+                    expected=r"\n, \t, \\, \", \xHH, \uHHHH",
+                    remedy="double the backslash",
+                )
             piece = repr(decoded)
         elif match["number"]:
             number = read_number(piece, c=True) or read_number(piece, c=False)
             if number is None or not (isinstance(number.value, float) or number.value <= INTEGER_RANGE[1]):
-                place.fail("malformed number in a require", found=f"`{piece}`", expected="an integer of 64 bits or a float", remedy="mend the number")
+                place.fail(
+                    "malformed number in a require",
+                    found=f"`{piece}`",
+                    expected="an integer of 64 bits or a float",
+                    remedy="mend the number",
+                )
             piece = f" {number.value!r} "
         elif piece in ("true", "false"):
             piece = piece.capitalize()
@@ -142,7 +164,12 @@ class Checker:
     def known(self, name: str) -> None:
         if name not in self.domains:
             known = ", ".join(self.domains) or "no tunables here"
-            self.place.fail("require names no tunable", found=f"`{name}` in `{self.text}`", expected=f"one of {known}", remedy="declare it with an `evo:` domain, or correct the name")
+            self.place.fail(
+                "require names no tunable",
+                found=f"`{name}` in `{self.text}`",
+                expected=f"one of {known}",
+                remedy="declare it with an `evo:` domain, or correct the name",
+            )
         self.names.add(name)
 
     def number(self, node: ast.expr) -> ast.expr:
@@ -178,7 +205,9 @@ class Checker:
 
     def refuse(self, what: str, node: ast.expr) -> NoReturn:
         source = ast.unparse(node).replace("~", "!")
-        self.place.fail("not allowed in a require", found=f"{what}: `{source}` in `{self.text}`", expected=ALLOWED, remedy="rewrite the condition")
+        self.place.fail(
+            "not allowed in a require", found=f"{what}: `{source}` in `{self.text}`", expected=ALLOWED, remedy="rewrite the condition"
+        )
 
 
 def _category(value: object) -> str:

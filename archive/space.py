@@ -6,14 +6,15 @@ the names. Both say the same (`key` and `values` convert); keys are what fast co
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from math import prod
 from typing import Literal
 
 from archive.components import Component, components
+from archive.nearby import nearby
 from archive.requires import Require, compile_requires, parse_require
 from archive.values import Place, TunableError, Value, kind_of, show
 
@@ -43,12 +44,18 @@ class Space:
         self.domains: tuple[tuple[Value, ...], ...] = tuple(tuple(domain) for domain in domains)
         self._indices: tuple[dict[Value, int], ...] = tuple({value: index for index, value in enumerate(domain)} for domain in self.domains)
         if len(self.names) != len(self.domains) or len(set(self.names)) != len(self.names):
-            raise TunableError("names and domains do not match", found=f"{self.names!r} with {len(self.domains)} domains", expected="unique names, a domain each")
+            raise TunableError(
+                "names and domains do not match",
+                found=f"{self.names!r} with {len(self.domains)} domains",
+                expected="unique names, a domain each",
+            )
         for name, domain, index in zip(self.names, self.domains, self._indices, strict=True):
             if not domain or len(index) != len(domain):
                 raise TunableError(f"bad domain of `{name}`", found=repr(domain), expected="at least one value, each once")
         by_name = dict(zip(self.names, self.domains, strict=True))
-        self.requires: tuple[Require, ...] = tuple(parse_require(one, by_name, Place("<space>", 0)) if isinstance(one, str) else one for one in requires)
+        self.requires: tuple[Require, ...] = tuple(
+            parse_require(one, by_name, Place("<space>", 0)) if isinstance(one, str) else one for one in requires
+        )
         self._check: Callable[..., object] | None = compile_requires(self.requires, self.names)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -76,12 +83,21 @@ class Space:
         return components(self.names, self.domains, self.requires)
 
     def keys(self) -> Iterator[Key]:
-        """Every legal key, lexicographically, lazily."""
-        if not self.names:
-            return iter([()])
-        dimensions = tuple(range(len(self.names)))
-        checks = tuple(check for component in self._components for check in component.over(dimensions))
-        return Component(dimensions, self.domains, checks, ()).keys()
+        """Every legal key once, lazily, in an order that depends on the space alone."""
+        return self._combined(self._components, [0] * len(self.names))
+
+    def _combined(self, parts: tuple[Component, ...], key: list[int]) -> Iterator[Key]:
+        # Component by component: a search over all dimensions at once would try in vain every value of the free ones.
+        if not parts:
+            yield tuple(key)
+            return
+        for chosen in parts[-1].solutions():
+            for dimension, index in zip(parts[-1].dimensions, chosen, strict=True):
+                key[dimension] = index
+            if len(parts) == 1:
+                yield tuple(key)
+            else:
+                yield from self._combined(parts[:-1], key)
 
     def __iter__(self) -> Iterator[dict[str, Value]]:
         return map(self.values, self.keys())
@@ -99,7 +115,11 @@ class Space:
                 return tuple([index[values[name]] for name, index in zip(self.names, self._indices, strict=True)])
         except (KeyError, TypeError):
             pass
-        raise TunableError("not a configuration of this space", found=self._misfit(values) or repr(dict(values)), expected="a value of its domain for each tunable")
+        raise TunableError(
+            "not a configuration of this space",
+            found=self._misfit(values) or repr(dict(values)),
+            expected="a value of its domain for each tunable",
+        )
 
     def values(self, key: Key) -> dict[str, Value]:
         """The configuration of a key."""
@@ -173,7 +193,8 @@ class Space:
     def _ranks(self) -> tuple[tuple[int, ...] | None, ...]:
         """Per numeric dimension the indices in ascending order of value; None for strings and bools, which have no order."""
         return tuple(
-            None if kind_of(domain[0]) in ("bool", "string") else tuple(sorted(range(len(domain)), key=domain.__getitem__)) for domain in self.domains
+            None if kind_of(domain[0]) in ("bool", "string") else tuple(sorted(range(len(domain)), key=domain.__getitem__))
+            for domain in self.domains
         )
 
     @cached_property
@@ -192,15 +213,14 @@ class Space:
         """
         found: list[Key] = []
         for dimension, ranks in enumerate(self._ranks):
-            before, after, own = key[:dimension], key[dimension + 1 :], key[dimension]
             if kind == "any" or ranks is None:
-                others = (before + (index,) + after for index in range(len(self.domains[dimension])) if index != own)
-                found.extend(other for other in others if self.legal_key(other))
+                found.extend(other for other in _variants(key, dimension, len(self.domains[dimension])) if self.legal_key(other))
                 continue
-            rank = self._rank_of[dimension][own]
+            before, after = key[:dimension], key[dimension + 1 :]
+            rank = self._rank_of[dimension][key[dimension]]
             for way in (reversed(ranks[:rank]), ranks[rank + 1 :]):
                 for index in way:
-                    other = before + (index,) + after
+                    other = (*before, index, *after)
                     if self.legal_key(other):
                         found.append(other)
                         break
@@ -232,7 +252,7 @@ class Space:
             if value in index:
                 key.append(index[value])
             elif ranks is not None and isinstance(value, int | float) and value == value:
-                key.append(min(range(len(domain)), key=lambda i: abs(domain[i] - value)))  # type: ignore[operator]  # noqa: B023
+                key.append(min(range(len(domain)), key=lambda i: abs(domain[i] - value)))  # type: ignore[operator]
             else:
                 key.append(0)
         return tuple(key)
@@ -240,25 +260,10 @@ class Space:
     def nearest_key(self, key: Key) -> Key | None:
         """The closest legal key (ties: the first in a fixed order); None when none is found among the closest 20,000."""
         moves = [
-            sorted((self.distance_keys(key, key[:dimension] + (index,) + key[dimension + 1 :]), index) for index in range(len(domain)) if index != key[dimension])
+            sorted((self.distance_keys(key, other), other[dimension]) for other in _variants(key, dimension, len(domain)))
             for dimension, domain in enumerate(self.domains)
         ]
-        # Best first; each key is reached once: dimensions are changed in ascending order, each through its moves in turn.
-        queue: list[tuple[float, Key, int, int]] = [(0.0, key, -1, 0)]
-        for _ in range(MOST_VISITED):
-            if not queue:
-                return None
-            distance, current, last, step = heapq.heappop(queue)
-            if self.legal_key(current):
-                return current
-            for dimension in range(last + 1, len(moves)):
-                if moves[dimension]:
-                    cost, index = moves[dimension][0]
-                    heapq.heappush(queue, (distance + cost, current[:dimension] + (index,) + current[dimension + 1 :], dimension, 0))
-            if last >= 0 and step + 1 < len(moves[last]):
-                cost, index = moves[last][step + 1]
-                heapq.heappush(queue, (distance - moves[last][step][0] + cost, current[:last] + (index,) + current[last + 1 :], last, step + 1))
-        return None
+        return next((near for near in islice(nearby(key, moves), MOST_VISITED) if self.legal_key(near)), None)
 
     def nearest(self, values: Mapping[str, Value | float]) -> dict[str, Value] | None:
         """The legal configuration closest to `values`, which need be neither legal nor in the domains; None when none is near."""
@@ -274,3 +279,8 @@ class Space:
         from archive.recorded import RecordedSpace
 
         return RecordedSpace(self.names, self.domains, self.requires, rows)
+
+
+def _variants(key: Key, dimension: int, size: int) -> Iterator[Key]:
+    """The key with every other index in one dimension."""
+    return ((*key[:dimension], index, *key[dimension + 1 :]) for index in range(size) if index != key[dimension])

@@ -107,7 +107,13 @@ def parse(source: str, language: str, file: str = "<kernel>") -> Declarations:
     """
     family = LANGUAGES.get(language)
     if family is None:
-        raise TunableError("unknown language", file=file, found=f"`{language}`", expected="one of " + ", ".join(LANGUAGES), remedy="correct the kernel's language")
+        raise TunableError(
+            "unknown language",
+            file=file,
+            found=f"`{language}`",
+            expected="one of " + ", ".join(LANGUAGES),
+            remedy="correct the kernel's language",
+        )
     if "evo:" not in source.replace("\\\n", "").replace("\\\r\n", ""):
         return Declarations()
     lines = c_lines(source) if family == "c" else python_lines(source, file)
@@ -124,7 +130,12 @@ def parse(source: str, language: str, file: str = "<kernel>") -> Declarations:
         tunable = _declaration(source, line, body, family, place)
         if tunable.name in tunables:
             first = tunables[tunable.name].line
-            place.fail("a tunable is declared twice", found=f"`{tunable.name}`, first in line {first}", expected="unique names", remedy="rename one of them")
+            place.fail(
+                "a tunable is declared twice",
+                found=f"`{tunable.name}`, first in line {first}",
+                expected="unique names",
+                remedy="rename one of them",
+            )
         tunables[tunable.name] = tunable
     domains = {name: tunable.domain for name, tunable in tunables.items()}
     requires = tuple(parse_require(text, domains, place) for text, place in conditions)
@@ -142,7 +153,12 @@ def _check_current(tunables: tuple[Tunable, ...], requires: tuple[Require, ...],
             met = False
         if not met:
             found = ", ".join(f"{tunable.name} = {show(tunable.value)}" for tunable in tunables if tunable.name in require.names)
-            Place(file, require.line).fail("the current values break a require", found=found, expected=f"`{require.text}`", remedy="change the literals or the condition")
+            Place(file, require.line).fail(
+                "the current values break a require",
+                found=found,
+                expected=f"`{require.text}`",
+                remedy="change the literals or the condition",
+            )
 
 
 def _declaration(source: str, line: Line, body: str, family: str, place: Place) -> Tunable:
@@ -150,7 +166,12 @@ def _declaration(source: str, line: Line, body: str, family: str, place: Place) 
     domain, rest = parse_domain(body, place)
     marker = "//" if family == "c" else "#"
     if rest.strip() and not rest.strip().startswith(marker):
-        place.fail("text behind a domain", found=quote(rest.strip()), expected="the end of the line", remedy=f"put remarks in a comment of their own: `{marker} evo: {{…}}  {marker} remark`")
+        place.fail(
+            "text behind a domain",
+            found=quote(rest.strip()),
+            expected="the end of the line",
+            remedy=f"put remarks in a comment of their own: `{marker} evo: {{…}}  {marker} remark`",
+        )
     literal = _literal(source, tokens, family, define, place)
     kind = kind_of(domain[0])
     if kind != kind_of(literal.value):
@@ -160,7 +181,12 @@ def _declaration(source: str, line: Line, body: str, family: str, place: Place) 
         )  # fmt: skip
     if literal.value not in domain:
         shown = ", ".join(show(value) for value in domain[:8]) + (", …" if len(domain) > 8 else "")
-        place.fail(f"the current value of `{name}` is not in its domain", found=literal.text, expected=f"one of {shown}", remedy="add it to the domain, or change the literal")
+        place.fail(
+            f"the current value of `{name}` is not in its domain",
+            found=literal.text,
+            expected=f"one of {shown}",
+            remedy="add it to the domain, or change the literal",
+        )
     spellings = tuple(literal.spell(value) for value in domain)
     return Tunable(name, literal.value, domain, line.number, (literal.start, literal.end), spellings)
 
@@ -191,7 +217,12 @@ def _split_python(line: Line, place: Place) -> tuple[str, tuple[Token, ...], boo
 
 
 def _no_declaration(found: str, forms: str, place: Place) -> NoReturn:
-    place.fail("an `evo:` comment on a line that declares no tunable", found=found, expected=forms, remedy="rewrite the line so, or remove the comment")
+    place.fail(
+        "an `evo:` comment on a line that declares no tunable",
+        found=found,
+        expected=forms,
+        remedy="rewrite the line so, or remove the comment",
+    )
 
 
 def _code(tokens: tuple[Token, ...]) -> str:
@@ -209,20 +240,29 @@ def _literal(source: str, tokens: tuple[Token, ...], family: str, define: bool, 
     value, number, quotes = _value(token, family) if token is not None else (None, None, '"')
     if token is None or value is None or (signs and number is None):
         found = _code(tokens) if tokens else "nothing"
-        expected = "one bool, number or plain string" + (", no prefix, no expression" if family == "c" else ", not a raw, formatted or triple-quoted string, no expression")
+        expected = "one bool, number or plain string" + (
+            ", no prefix, no expression" if family == "c" else ", not a raw, formatted or triple-quoted string, no expression"
+        )
         place.fail("the value of a tunable is no literal", found=found, expected=expected, remedy="write the value out")
     if signs and signs[0].text == "-":
         assert not isinstance(value, str)
         value = -value
         if define and not parenthesised:
-            place.fail("a negative macro without parentheses", found=_code(tokens), expected=f"`(-{token.text})`", remedy="parenthesise it, since a macro is pasted into expressions")
+            place.fail(
+                "a negative macro without parentheses",
+                found=_code(tokens),
+                expected=f"`(-{token.text})`",
+                remedy="parenthesise it, since a macro is pasted into expressions",
+            )
     if isinstance(value, int) and not INTEGER_RANGE[0] <= value <= INTEGER_RANGE[1]:
         place.fail("an integer does not fit 64 bits", found=token.text, expected="a 64-bit integer", remedy="use a smaller value")
     # The parentheses of a negative number belong to its sign, those of anything else to the text around it.
     outer = tokens if parenthesised and number is not None and signs else inner
     text = source[outer[0].start : outer[-1].end]
     if "\n" in text:
-        place.fail("the value of a tunable is broken across lines", found=_code(tokens), expected="a literal on one line", remedy="join the lines")
+        place.fail(
+            "the value of a tunable is broken across lines", found=_code(tokens), expected="a literal on one line", remedy="join the lines"
+        )
     negative = define or (parenthesised and bool(signs))
     return Literal(value, text, outer[0].start, outer[-1].end, family, number, negative, quotes)
 

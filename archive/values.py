@@ -6,14 +6,39 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
-__all__ = ["INTEGER_RANGE", "Number", "Place", "TunableError", "Value", "decode_string", "encode_string", "kind_of", "read_number", "show"]
+__all__ = [
+    "INTEGER_RANGE",
+    "EmptySpaceError",
+    "Number",
+    "Place",
+    "TunableError",
+    "Value",
+    "decode_string",
+    "encode_string",
+    "kind_of",
+    "read_number",
+    "show",
+]
 
 Value = bool | int | float | str
 
 INTEGER_RANGE = (-(1 << 63), (1 << 64) - 1)
 """Inclusive bounds of an integer value: what fits some 64-bit type."""
 
-SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\\": "\\", '"': '"', "'": "'", "?": "?"}
+SIMPLE_ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "0": "\0",
+    "\\": "\\",
+    '"': '"',
+    "'": "'",
+    "?": "?",
+}
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})(?![0-9a-fA-F])|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(.))", re.DOTALL)
 NUMBER = re.compile(
     r"(?P<float>(?:[0-9][0-9_']*)?\.[0-9][0-9_']*(?:[eE][+-]?[0-9]+)?|[0-9][0-9_']*\.(?:[eE][+-]?[0-9]+)?|[0-9][0-9_']*[eE][+-]?[0-9]+)"
@@ -28,18 +53,24 @@ class TunableError(Exception):
     `str(error)` reads `FILE:LINE: what is wrong; found …; expected …; remedy`.
     """
 
-    def __init__(self, message: str, *, file: str = "<kernel>", line: int = 0, found: str = "", expected: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: str = "<kernel>", line: int = 0, found: str = "", expected: str = "", remedy: str = ""
+    ) -> None:
         self.message, self.file, self.line, self.found, self.expected, self.remedy = message, file, line, found, expected, remedy
         where = f"{file}:{line}" if line else file
         parts = [message, f"found {found}" if found else "", f"expected {expected}" if expected else "", remedy]
         super().__init__(f"{where}: " + "; ".join(part for part in parts if part))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_error, (self.message, self.file, self.line, self.found, self.expected, self.remedy)
+        return _rebuild_error, (type(self), self.message, self.file, self.line, self.found, self.expected, self.remedy)
 
 
-def _rebuild_error(message: str, file: str, line: int, found: str, expected: str, remedy: str) -> TunableError:
-    return TunableError(message, file=file, line=line, found=found, expected=expected, remedy=remedy)
+class EmptySpaceError(TunableError):
+    """A space holds no legal configuration, or none that could be found."""
+
+
+def _rebuild_error(kind: type[TunableError], message: str, file: str, line: int, found: str, expected: str, remedy: str) -> TunableError:
+    return kind(message, file=file, line=line, found=found, expected=expected, remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +128,10 @@ def read_number(text: str, *, c: bool) -> Number | None:
 
 
 def decode_string(text: str) -> str | None:
-    """The characters between the quotes of a plain string literal, C's escapes undone (Python's common ones are the same); None if one is unknown."""
+    """What stands between the quotes of a plain string literal, its escapes undone; None if one is unknown.
+
+    The escapes are C's, of which Python's common ones are a part.
+    """
     if "\\" not in text:
         return text
     unknown = False
