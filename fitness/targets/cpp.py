@@ -19,6 +19,7 @@ from fitness.targets.disassembly import disassemble, find_disassembler, parse, r
 from fitness.targets.flags import DEFAULT_FLAGS, FLAGS_TUNABLE, FlagError, parse_flags
 from fitness.targets.instruction_mix import instruction_mix
 from fitness.targets.policy import check_flags, check_source
+from fitness.targets.tiles import tile_elements
 from fitness.targets.toolchain import find_toolchain
 
 if TYPE_CHECKING:
@@ -106,12 +107,3 @@ class CppTarget(Target):
 
         core = self.settings.core if self.settings.core is not None else max(os.sched_getaffinity(0))
         return ceilings(self.cache, core, self.toolchain)
-
-
-def tile_elements(values: dict[str, Value]) -> int:
-    """Product of the positive integer values of tunables named TILE* or BLOCK* (any case); 1 without any."""
-    product = 1
-    for name, value in values.items():
-        if name.upper().startswith(("TILE", "BLOCK")) and isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            product *= value
-    return product

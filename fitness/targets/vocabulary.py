@@ -60,7 +60,8 @@ _CALLS = {
 FORBIDDEN_NAMES = {name: group for group, names in _CALLS.items() for name in names.split()}
 FORBIDDEN_PREFIXES = {"cblas_": "library", "LAPACKE_": "library", "mkl_": "library", "pthread_": "thread", "PyEval_": "library"}
 _ORDINARY_NAMES = """
-accept abort bind clock clone connect dup exit kill listen open pipe puts raise random remove rename send signal sleep system time times wait
+accept abort bind clock clone connect dup exit kill listen open pipe puts raise random remove rename send signal sleep
+system time times wait
 """
 ALSO_ORDINARY = frozenset(_ORDINARY_NAMES.split())
 """Words that are also good names for a variable: refused only where they are called."""
