@@ -130,6 +130,9 @@ def _factor_per_row(got: Array, expected: Array, at: NDArray[np.intp]) -> Patter
         return None
     cols = expected.shape[-1]
     rows = np.unique(at // cols)[:32]
+    rows = rows[np.abs(expected.reshape(-1, cols)[rows]).max(axis=1) > 0]
+    if rows.size == 0:
+        return None
     g, y = got.reshape(-1, cols)[rows].astype(np.float64), expected.reshape(-1, cols)[rows].astype(np.float64)
     with np.errstate(all="ignore"):
         ratio = np.where(np.abs(y) > 0.01 * np.abs(y).max(axis=1, keepdims=True), g / y, np.nan)

@@ -2,10 +2,12 @@
  *
  * e = max(|got - y| - slack[row], 0), s = e / (|y| + half_rms[row]); an element is beyond where s > limit or where only one of
  * got and y is finite, or both are not but differ. NaN equals NaN. Rows run along the last axis.
- * The vector pass only decides whether a segment holds anything beyond; such segments, and those with a reference that is not
- * finite, are looked at again element by element. No comparison is written so that a NaN could pass it.
+ * The vector pass only decides whether a segment holds anything beyond; such segments, and those with an error that is not
+ * finite (an infinite y makes any allowance infinite), are looked at again element by element. No comparison is written so that a
+ * NaN could pass it.
  */
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 
@@ -61,7 +63,7 @@ typedef struct {
                 _Pragma("omp simd reduction(+ : wrong, sum) reduction(max : largest)")                                 \
                 for (int64_t i = 0; i < count; i++) {                                                                  \
                     REAL e = ABS((REAL)g[i] - (REAL)y[i]), d = ABS((REAL)y[i]) + h;                                    \
-                    wrong += !(e <= l * d + allowance);                                                                \
+                    wrong += !(e <= l * d + allowance) | !(e <= (REAL)LARGEST_##NAME);                                 \
                     e = e - allowance > 0 ? e - allowance : 0;                                                         \
                     REAL s = e / (d + (REAL)TINY_##NAME);                                                              \
                     sum += e * e;                                                                                      \
@@ -87,7 +89,10 @@ typedef struct {
         }                                                                                                              \
     }
 
-/* Keeps 0/0 out of the quotient; far below any magnitude that decides something. */
+/* LARGEST: above it an error is not finite. TINY keeps 0/0 out of the quotient, far below any magnitude that decides something. */
+#define LARGEST_f32_f32 FLT_MAX
+#define LARGEST_f32_f64 DBL_MAX
+#define LARGEST_f64_f64 DBL_MAX
 #define TINY_f32_f32 1e-37f
 #define TINY_f32_f64 1e-300
 #define TINY_f64_f64 1e-300
