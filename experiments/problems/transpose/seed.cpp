@@ -4,6 +4,7 @@
 // blocks inside vector registers, non-temporal stores and prefetch.
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -11,8 +12,9 @@
 
 #define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3", "-O3 -mprefer-vector-width=512"}
 
-// 0: two loops; 1: tiles; 2: tiles made of VECTOR by VECTOR blocks that are transposed in registers.
-#define ALGORITHM 0  // evo: {0, 1, 2}
+// 0: two loops; 1: tiles; 2: tiles made of VECTOR by VECTOR blocks that are transposed in registers; 3: such tiles, put
+// together in the workspace and written from there in longer runs, whose ends alone are unaligned.
+#define ALGORITHM 0  // evo: {0, 1, 2, 3}
 // What the outer loop (of elements or tiles) goes along. 0: rows of x, so x is read in order; 1: rows of y.
 #define ORDER 0  // evo: {0, 1}
 // The same inside a tile.
@@ -25,7 +27,7 @@
 #define VECTOR 4  // evo: {4, 8, 16}
 // How a block is transposed. 0: by interleaving whole rows, log2(VECTOR) times; 1: 4 by 4 pieces collected by the loads.
 #define SHUFFLE 0  // evo: {0, 1}
-// Non-temporal stores, where rows of y are aligned for them.
+// Non-temporal stores of blocks in registers (where rows of y are aligned for them) and of runs.
 #define STREAM 0  // evo: {0, 1}
 // How many columns of x ahead of a block are prefetched; 0 is none.
 #define PREFETCH 0  // evo: {0, 16, 32, 64, 128}
@@ -35,10 +37,11 @@
 #define INLINED __attribute__((always_inline))
 #define INLINE static inline INLINED
 
+// x is read at x[r * x_stride + c], y written at y[c * y_stride + r].
 struct Matrix {
     const float* x;
     float* y;
-    int64_t rows, cols;
+    int64_t x_stride, y_stride;
 };
 
 // A part of x: rows [row, row_end), columns [col, col_end).
@@ -49,14 +52,14 @@ struct Part {
 INLINE void by_element(Matrix m, Part p) {
     if ((ALGORITHM == 0 ? ORDER : TILE_ORDER) == 0) {
         for (int64_t r = p.row; r < p.row_end; ++r)
-            for (int64_t c = p.col; c < p.col_end; ++c) m.y[c * m.rows + r] = m.x[r * m.cols + c];
+            for (int64_t c = p.col; c < p.col_end; ++c) m.y[c * m.y_stride + r] = m.x[r * m.x_stride + c];
     } else {
         for (int64_t c = p.col; c < p.col_end; ++c)
-            for (int64_t r = p.row; r < p.row_end; ++r) m.y[c * m.rows + r] = m.x[r * m.cols + c];
+            for (int64_t r = p.row; r < p.row_end; ++r) m.y[c * m.y_stride + r] = m.x[r * m.x_stride + c];
     }
 }
 
-#if ALGORITHM == 2
+#if ALGORITHM >= 2
 
 typedef float vec __attribute__((vector_size(VECTOR * 4)));
 typedef float loose __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
@@ -130,29 +133,29 @@ INLINE vec pieces(const float* x, int64_t stride) {
 
 template <bool ALIGNED>
 INLINE void block(Matrix m, int64_t r, int64_t c) {
-    const float* x = m.x + r * m.cols + c;
-    float* y = m.y + c * m.rows + r;
+    const float* x = m.x + r * m.x_stride + c;
+    float* y = m.y + c * m.y_stride + r;
     if (PREFETCH) {
 #pragma GCC unroll 16
-        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + i * m.cols + PREFETCH, 0, PREFETCH_LEVEL);
+        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + i * m.x_stride + PREFETCH, 0, PREFETCH_LEVEL);
     }
 #if SHUFFLE == 0
     vec v[VECTOR];
 #pragma GCC unroll 16
-    for (int i = 0; i < VECTOR; ++i) v[i] = *reinterpret_cast<const loose*>(x + i * m.cols);
+    for (int i = 0; i < VECTOR; ++i) v[i] = *reinterpret_cast<const loose*>(x + i * m.x_stride);
     interleave(v);
 #pragma GCC unroll 16
-    for (int i = 0; i < VECTOR; ++i) store<ALIGNED>(y + i * m.rows, v[i]);
+    for (int i = 0; i < VECTOR; ++i) store<ALIGNED>(y + i * m.y_stride, v[i]);
 #else
 #pragma GCC unroll 4
     for (int i = 0; i < VECTOR; i += 4) {
-        const vec a = pieces(x + i, m.cols), b = pieces(x + m.cols + i, m.cols);
-        const vec d = pieces(x + 2 * m.cols + i, m.cols), e = pieces(x + 3 * m.cols + i, m.cols);
+        const vec a = pieces(x + i, m.x_stride), b = pieces(x + m.x_stride + i, m.x_stride);
+        const vec d = pieces(x + 2 * m.x_stride + i, m.x_stride), e = pieces(x + 3 * m.x_stride + i, m.x_stride);
         const vec ab_low = ZIP(a, b, 0), ab_high = ZIP(a, b, 2), de_low = ZIP(d, e, 0), de_high = ZIP(d, e, 2);
-        store<ALIGNED>(y + i * m.rows, PAIR(ab_low, de_low, 0));
-        store<ALIGNED>(y + (i + 1) * m.rows, PAIR(ab_low, de_low, 2));
-        store<ALIGNED>(y + (i + 2) * m.rows, PAIR(ab_high, de_high, 0));
-        store<ALIGNED>(y + (i + 3) * m.rows, PAIR(ab_high, de_high, 2));
+        store<ALIGNED>(y + i * m.y_stride, PAIR(ab_low, de_low, 0));
+        store<ALIGNED>(y + (i + 1) * m.y_stride, PAIR(ab_low, de_low, 2));
+        store<ALIGNED>(y + (i + 2) * m.y_stride, PAIR(ab_high, de_high, 0));
+        store<ALIGNED>(y + (i + 3) * m.y_stride, PAIR(ab_high, de_high, 2));
     }
 #endif
 }
@@ -171,38 +174,66 @@ INLINE void in_registers(Matrix m, Part p) {
     by_element(m, {p.row, row_end, col_end, p.col_end});
 }
 
+// Copies a run of n floats, with non-temporal stores (under STREAM) wherever y is aligned.
+INLINE void write_run(const float* run, float* y, int64_t n) {
+    int64_t i = 0;
+    if (STREAM) {
+        const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) / 4 % VECTOR);
+        for (const int64_t head = std::min<int64_t>(n, past ? VECTOR - past : 0); i < head; ++i) y[i] = run[i];
+    }
+    for (; i + VECTOR <= n; i += VECTOR) store<true>(y + i, *reinterpret_cast<const loose*>(run + i));
+    for (; i < n; ++i) y[i] = run[i];
+}
+
+#if ALGORITHM == 3
+
+// Sixteen more floats a row than a tile has, lest rows fall on the same cache sets.
+constexpr int64_t STAGE_STRIDE = TILE_ROWS + 16;
+
+extern "C" size_t workspace(int64_t, int64_t) { return size_t{TILE_COLS} * STAGE_STRIDE * sizeof(float); }
+
+INLINE void staged(Matrix m, Part p, float* stage) {
+    const int64_t height = p.row_end - p.row, width = p.col_end - p.col;
+    in_registers<false>({m.x + p.row * m.x_stride + p.col, stage, m.x_stride, STAGE_STRIDE}, {0, height, 0, width});
+    for (int64_t c = 0; c < width; ++c) write_run(stage + c * STAGE_STRIDE, m.y + (p.col + c) * m.y_stride + p.row, height);
+}
+
+#endif
+
 #endif
 
 template <bool ALIGNED>
-static void by_tiles(Matrix m) {
+static void by_tiles(Matrix m, int64_t rows, int64_t cols, [[maybe_unused]] float* stage) {
     const auto tile = [&](int64_t r, int64_t c) INLINED {
-        const Part part{r, std::min<int64_t>(r + TILE_ROWS, m.rows), c, std::min<int64_t>(c + TILE_COLS, m.cols)};
-#if ALGORITHM == 2
+        const Part part{r, std::min<int64_t>(r + TILE_ROWS, rows), c, std::min<int64_t>(c + TILE_COLS, cols)};
+#if ALGORITHM == 3
+        staged(m, part, stage);
+#elif ALGORITHM == 2
         in_registers<ALIGNED>(m, part);
 #else
         by_element(m, part);
 #endif
     };
     if (ORDER == 0) {
-        for (int64_t r = 0; r < m.rows; r += TILE_ROWS)
-            for (int64_t c = 0; c < m.cols; c += TILE_COLS) tile(r, c);
+        for (int64_t r = 0; r < rows; r += TILE_ROWS)
+            for (int64_t c = 0; c < cols; c += TILE_COLS) tile(r, c);
     } else {
-        for (int64_t c = 0; c < m.cols; c += TILE_COLS)
-            for (int64_t r = 0; r < m.rows; r += TILE_ROWS) tile(r, c);
+        for (int64_t c = 0; c < cols; c += TILE_COLS)
+            for (int64_t r = 0; r < rows; r += TILE_ROWS) tile(r, c);
     }
 }
 
-extern "C" void kernel(const float* __restrict x, float* __restrict y, void*, int64_t rows, int64_t cols) {
-    const Matrix m{x, y, rows, cols};
+extern "C" void kernel(const float* __restrict x, float* __restrict y, [[maybe_unused]] void* workspace, int64_t rows, int64_t cols) {
+    const Matrix m{x, y, cols, rows};
 #if ALGORITHM == 0
     by_element(m, {0, rows, 0, cols});
 #else
     if (STREAM && rows % VECTOR == 0)
-        by_tiles<true>(m);
+        by_tiles<true>(m, rows, cols, static_cast<float*>(workspace));
     else
-        by_tiles<false>(m);
+        by_tiles<false>(m, rows, cols, static_cast<float*>(workspace));
 #endif
-#if ALGORITHM == 2 && STREAM && defined(__x86_64__)
+#if ALGORITHM >= 2 && STREAM && defined(__x86_64__)
     _mm_sfence();
 #endif
 }
