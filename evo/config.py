@@ -70,7 +70,7 @@ class BudgetSection(Section):
     dollars: Positive | None = Field(default=None, description="Money paid for models.")
     stall: Count | None = Field(default=None, description="Evaluations without an improvement of the best after which the run stops.")
     target_speedup: Positive | None = Field(default=None, description="Speedup over the baseline at which the run stops.")
-    barren: Count = Field(default=500, description="Proposals in a row without a new kernel after which the space counts as exhausted.")
+    barren: Count = Field(default=200, description="Proposals in a row without a new kernel after which the space counts as exhausted.")
 
     @model_validator(mode="after")
     def _limited(self) -> BudgetSection:

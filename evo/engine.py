@@ -22,6 +22,7 @@ from archive.lineage import Lineage
 from evo.budget import StopReason
 from evo.executors.base import Executor
 from evo.randomness import generator
+from evo.seeds import check_seeds
 from evo.state import State
 from evo.trip import Trips, Turn
 from operators.base import Context, Operator
@@ -91,6 +92,7 @@ class Engine:
     def stop(self, reason: StopReason) -> None:
         """Ends the search soon: nothing new is asked for, what is in flight stays in the lineage as it is. Safe in a signal handler."""
         self._stopped = self._stopped or reason
+        self.trips.halted = True
 
     async def search(self) -> StopReason:
         """Runs until something ends it. Returns what did."""
@@ -155,6 +157,8 @@ class Engine:
         budget = self.state.budget
         if self.state.finished < len(self._seeds) or not budget.allows(self.in_flight):
             return None
+        if self.state.finished == len(self._seeds):
+            check_seeds(self.state.view.seeds)
         archive = self.state.archive
         if not self.executor.deterministic and len(archive) and self._remeasuring < self.settings.remeasure * budget.spent.evaluations:
             elite = self._suspect()

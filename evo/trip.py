@@ -47,6 +47,8 @@ class Trips:
         """Trips in a row that the evaluator itself could not make."""
         self.trouble: Persistent | None = None
         """What the last of them said."""
+        self.halted = False
+        """Set to drop every trip under way: its proposal stays in flight in the lineage."""
         self._settling = asyncio.Lock()
         self._programs: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._holders: dict[Cell, tuple[int, Prepared]] = {}
@@ -172,7 +174,11 @@ class Trips:
         return lock
 
     async def _insist(self, stage: str, call: Callable[[], Awaitable[T]]) -> T:
-        return await insist(stage, call, pause=not self._executor.inline)
+        answer = await insist(stage, call, pause=not self._executor.inline)
+        if self.halted and not self._executor.inline:
+            # Ctrl-C at a terminal reaches compilers too: what they say from then on is not the kernel's doing.
+            raise asyncio.CancelledError
+        return answer
 
     def _endure(self, trouble: Persistent) -> None:
         self.troubles += 1

@@ -1,0 +1,305 @@
+"""A run: a folder with a config and a lineage, that can be searched, interrupted, killed, resumed and certified."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import json
+import math
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from archive.lineage import Lineage
+from archive.reading import Reading
+from evo.config import Config
+from evo.errors import UserError
+from evo.executors import open_executor
+from evo.executors.base import Executor
+from evo.executors.local import default_builders
+from evo.interrupts import interrupts
+from evo.progress import Observer
+from evo.reporter import Reporter
+from evo.rundir import RunDir
+from evo.session import Session
+from evo.strategies.registry import create_strategy
+from evo.summary import Summary
+from fitness.opening import open_evaluator
+from fitness.protocol import Certificate, Evaluator
+from operators.base import operator_class
+
+__all__ = ["Run"]
+
+T = TypeVar("T")
+
+MAY_CHANGE = ("name", "budget", "executor")
+"""Sections of a run's config that may be edited between sessions."""
+GROUP_MS = 100.0
+"""How long transactions of an inline run may wait for each other; such an evaluation is cheaper to repeat than to sync."""
+
+
+class Run:
+    """Use `Run.create(config)` or `Run.open(path)`, then `search()`.
+
+    Attributes:
+        path: the run's folder.
+        config: resolved.
+    """
+
+    def __init__(self, folder: RunDir, config: Config, factory: Callable[..., Evaluator], arguments: tuple[Any, ...] | None) -> None:
+        """Use `create` or `open`."""
+        self._folder = folder
+        self.path = folder.path
+        self.config = config
+        self._factory = factory
+        self._arguments = (config.problem, config.target.name, config.settings()) if arguments is None else arguments
+        self._session: Session | None = None
+        self._begun = folder.database.exists()
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        out: Path | str | None = None,
+        *,
+        evaluator_factory: Callable[..., Evaluator] = open_evaluator,
+        evaluator_arguments: tuple[Any, ...] | None = None,
+    ) -> Run:
+        """A new run in `out`, or in a new folder under `runs/`.
+
+        Args:
+            evaluator_factory: picklable; called with `evaluator_arguments`, by default the config's problem, target and settings.
+
+        Raises:
+            UserError: unknown strategy, parameter or operator; the folder is not empty or cannot be made.
+        """
+        create_strategy(config.strategy.name, config.strategy.parameters, config.operators)
+        for operator in config.operators or ():
+            operator_class(operator)
+        if config.executor.builders is None:  # a run in order depends on how many builds overlap: fixed for all its resumes
+            config = config.model_copy(update={"executor": config.executor.model_copy(update={"builders": default_builders()})})
+        folder = RunDir.create(config, None if out is None else Path(out))
+        return cls(folder, config, evaluator_factory, evaluator_arguments)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        evaluator_factory: Callable[..., Evaluator] = open_evaluator,
+        evaluator_arguments: tuple[Any, ...] | None = None,
+    ) -> Run:
+        """The run in folder `path`, to be resumed.
+
+        Raises:
+            UserError: it is not a run's folder.
+        """
+        folder, config = RunDir.open(Path(path))
+        return cls(folder, config, evaluator_factory, evaluator_arguments)
+
+    def search(self, observer: Observer | None = None, *, picture: bool = True) -> Summary:
+        """Searches until the budget is spent, something else ends it, or Ctrl-C; then certifies the best and says what came of it.
+
+        A run with a history is resumed: what was in flight is evaluated again, nothing else is.
+
+        Args:
+            observer: told a few times a second how it goes, in this thread.
+            picture: whether to draw `picture.png`.
+
+        Raises:
+            UserError, or a lower floor's error that `as_user_error` knows: the seed does not pass, the problem or a tool is
+                missing, another process works on the run, the disk is full. A run that had not begun leaves no folder.
+        """
+        return _outside_a_loop(lambda: self._search(observer, picture))
+
+    def certify(self, numbers: Sequence[int], observer: Observer | None = None) -> dict[int, Certificate]:
+        """Certifies candidates afresh and keeps the certificates in the lineage.
+
+        Raises:
+            UserError: there is no such candidate, or it has no kernel; and as `search`.
+        """
+
+        def work() -> dict[int, Certificate]:
+            with self._opened(observer) as session, interrupts(session.stop):
+                try:
+                    return _drive(session.executor, session.certify(numbers))
+                except KeyError as error:
+                    raise UserError(
+                        f"There is no candidate {error.args[0]} with a kernel in this run.",
+                        file=self._folder.database,
+                        remedy="See `evo show`.",
+                    ) from error
+
+        return _outside_a_loop(work)
+
+    def stop(self) -> None:
+        """Ends `search` soon, cleanly, as Ctrl-C does. Safe from another thread and in a signal handler."""
+        if self._session is not None:
+            self._session.stop()
+
+    def _search(self, observer: Observer | None, picture: bool) -> Summary:
+        with self._opened(observer) as session:
+            with interrupts(session.stop):
+                _drive(session.executor, session.search())
+            assert session.stopped is not None
+            summary = self._conclude(session)
+            session.lineage.end_session(session.stopped.value)
+        if picture and summary.best is not None:
+            summary = self._draw(summary)
+        self._folder.write(self._folder.summary, summary.dump())
+        return summary
+
+    @contextlib.contextmanager
+    def _opened(self, observer: Observer | None) -> Iterator[Session]:
+        """A session with lineage and executor open, both closed at the end whatever happens."""
+        fresh = not self._begun
+        lineage: Lineage | None = None
+        executor: Executor | None = None
+        try:
+            lineage = self._open_lineage()
+            with self._folder.log.open("ab") as log:
+                executor = open_executor(self.config, self._factory, self._arguments, log=log)
+                self._session = Session(self.config, lineage, executor, Reporter(self.name, observer))
+                yield self._session
+                self._begun = True
+        except BaseException:
+            if fresh and (self._session is None or not self._session.worth_keeping):
+                if lineage is not None:
+                    lineage.close()
+                self._folder.remove()
+            raise
+        finally:
+            self._session = None
+            if executor is not None:
+                _drive(executor, executor.close())
+            if lineage is not None:
+                lineage.close()
+
+    def _open_lineage(self) -> Lineage:
+        """Open for this process alone, with a session begun.
+
+        Raises:
+            UserError: the config was changed in a way that contradicts the history.
+            LineageError: another process has it, it is of a newer schema, or it cannot be written.
+        """
+        group = GROUP_MS if self.config.executor.name == "inline" or self.config.target.name == "tabular" else 0.0
+        if not self._folder.database.exists():
+            lineage = Lineage.create(self._folder.database, group_ms=group)
+        else:
+            lineage = Lineage.open(self._folder.database, group_ms=group)
+        try:
+            if lineage.run == 0:  # new, or killed before its first transaction
+                config = self.config
+                lineage.start_run(
+                    config.model_dump_json(),
+                    config.seed,
+                    config.problem,
+                    config.target.name,
+                    strategy=config.strategy.name,
+                    version=_version(),
+                )
+            else:
+                self._check_unchanged(lineage)
+                lineage.start_session()
+        except BaseException:
+            lineage.close()
+            raise
+        return lineage
+
+    def _check_unchanged(self, lineage: Reading) -> None:
+        then = json.loads(lineage.run_record().config_json)
+        now = self.config.model_dump(mode="json")
+        for key in now:
+            if key not in MAY_CHANGE and then.get(key) != now[key]:
+                raise UserError(
+                    f"`{key}` was changed since the run was started.",
+                    file=self._folder.config,
+                    key=key,
+                    found=json.dumps(now[key]),
+                    expected=json.dumps(then.get(key)),
+                    remedy="Change it back, or start a new run; only budget and executor may change between sessions.",
+                )
+
+    def _conclude(self, session: Session) -> Summary:
+        """Writes the best kernel's source and sums the run up."""
+        state, winner, stopped = session.state, session.winner, session.stopped
+        assert stopped is not None
+        source = None
+        if winner is not None:
+            source = self._folder.best(winner.kernel.language)
+            self._folder.write(source, winner.kernel.source)
+        message = ""
+        trouble = session.engine.trips.trouble
+        if stopped.value == "infrastructure" and trouble is not None:
+            message = (
+                f"The evaluator kept failing: {trouble}\nNothing was held against the kernels. `evo doctor` says what this machine lacks."
+            )
+        elif winner is not None and session.certificate is not None and not session.certificate.ok:
+            message = "None of the best kernels passed certification: believe the search's figures only after looking into why."
+        speedup = None if winner is None else winner.speedup
+        bounds = None if winner is None else [math.exp(bound) for bound in winner.interval]
+        return Summary(
+            run=self.name,
+            path=self.path,
+            stopped_by=stopped.value,
+            evaluations=state.budget.spent.evaluations,
+            proposals=state.finished,
+            outcomes=dict(state.outcomes),
+            duplicates=state.duplicates,
+            best=None if winner is None else winner.number,
+            kernel_id="" if winner is None else winner.kernel.id,
+            speedup=speedup,
+            interval=None if bounds is None else (bounds[0], bounds[1]),
+            certificate=session.certificate,
+            source=source,
+            coverage=state.archive.coverage,
+            cells=len(state.archive),
+            seconds=state.budget.spent.seconds,
+            message=message,
+            resume="" if stopped.final else f"evo resume {self.path}",
+        )
+
+    def _draw(self, summary: Summary) -> Summary:
+        """The picture, when it can be drawn: a run that found something has not failed because nobody could draw it."""
+        try:
+            from evo.plots import run_picture
+
+            return replace(summary, picture=run_picture(self.path))
+        except Exception as error:
+            note = f"The picture could not be drawn: {type(error).__name__}: {error}"
+            return replace(summary, message=f"{summary.message}\n{note}".strip())
+
+
+def _drive(executor: Executor, work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end: step by step where the executor is inline, so that nothing in it suspends, else in an event loop."""
+    if not executor.inline:
+        return asyncio.run(work)
+    try:
+        work.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    work.close()
+    raise RuntimeError("an inline executor suspended")
+
+
+def _outside_a_loop(work: Callable[[], T]) -> T:
+    """Runs `work` here, or in a thread of its own where this one has an event loop already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="evo-run") as pool:
+        return pool.submit(work).result()
+
+
+def _version() -> str:
+    from evo import __version__
+
+    return __version__

@@ -1,0 +1,171 @@
+"""One process's work on a run: open, replay, search, certify, and write down what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import cache
+
+from archive.base import Archive, Elite
+from archive.descriptors import default_descriptors, parse_descriptors
+from archive.grid import GridArchive
+from archive.kernel import Kernel
+from archive.lineage import Lineage
+from archive.stats import SITTING_NOISE
+from evo.budget import Budget, StopReason
+from evo.certificates import load_certificate, store_certificate
+from evo.config import Config
+from evo.engine import Engine, EngineSettings
+from evo.executors.base import Executor, ExecutorError
+from evo.progress import Stage
+from evo.replay import replay
+from evo.reporter import Reporter
+from evo.seeds import check_seeds
+from evo.state import State
+from evo.strategies.registry import create_strategy
+from fitness.protocol import Certificate
+from operators.base import operator
+
+__all__ = ["Session"]
+
+CONTENDERS = 3
+"""How many of the best are certified in turn until one passes."""
+
+
+class Session:
+    """Use: `await search()`, then read `state`, `stopped`, `winner` and `certificate`; or `await certify(numbers)`.
+
+    Args:
+        lineage: open for writing, its run started.
+        executor: not started yet; `close` is the caller's.
+    """
+
+    state: State
+    engine: Engine
+
+    def __init__(self, config: Config, lineage: Lineage, executor: Executor, reporter: Reporter) -> None:
+        self.config = config
+        self.lineage = lineage
+        self.executor = executor
+        self.reporter = reporter
+        self.stopped: StopReason | None = None
+        self.winner: Elite | None = None
+        self.certificate: Certificate | None = None
+        self._interrupted = False
+
+    def stop(self) -> None:
+        """Ends the session soon, cleanly. Safe in a signal handler."""
+        self._interrupted = True
+        if hasattr(self, "engine"):
+            self.engine.stop(StopReason.INTERRUPTED)
+
+    async def search(self) -> None:
+        """The whole session.
+
+        Raises:
+            UserError: the seeds do not work, or the config does not fit the run.
+        """
+        await self._open()
+        self.reporter.enter(Stage.SEARCH)
+        if self._interrupted:
+            self.engine.stop(StopReason.INTERRUPTED)
+        self.stopped = await self.engine.search()
+        self.lineage.flush()
+        if len(self.state.view.seeds) >= len(self.executor.seeds()):
+            check_seeds(self.state.view.seeds)
+        self.winner = self.state.archive.best
+        if self.stopped.final and self.winner is not None:
+            self.reporter.enter(Stage.CERTIFY)
+            await self._certify_best()
+            if self._interrupted:
+                self.stopped = StopReason.INTERRUPTED
+        self.reporter.enter(Stage.DONE)
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether anything was found out that a resume could build on."""
+        return hasattr(self, "state") and any(seed.ok for seed in self.state.view.seeds)
+
+    async def certify(self, numbers: Sequence[int]) -> dict[int, Certificate]:
+        """Certifies finished candidates of the run, whatever was certified before. Raises KeyError for an unknown one."""
+        await self._open()
+        self.reporter.enter(Stage.CERTIFY)
+        return {number: await self._certify(number) for number in numbers}
+
+    async def _open(self) -> None:
+        self.reporter.enter(Stage.OPEN)
+        await self.executor.start()
+        self.lineage.environment(await self.executor.environment())
+        seeds = self.executor.seeds()
+        archive = self._archive(seeds[0])
+        strategy = create_strategy(self.config.strategy.name, self.config.strategy.parameters, self.config.operators)
+        budget = Budget(self.config.budget, noise=0.0 if self.executor.deterministic else SITTING_NOISE)
+        self.state = self.reporter.state = State(archive, strategy, budget, self.executor.space)
+        self.reporter.enter(Stage.REPLAY)
+        replay(self.lineage, self.state)
+        self.engine = Engine(
+            EngineSettings(self.config.seed, self.config.deterministic, self.config.evaluation.remeasure),
+            self.state,
+            self.lineage,
+            self.executor,
+            operators=cache(operator),
+            seeds=seeds,
+            unfinished=self.lineage.in_flight(),
+            watch=self.reporter.watch,
+        )
+        self.reporter.in_flight = lambda: self.engine.in_flight
+
+    def _archive(self, seed: Kernel) -> Archive:
+        entries = self.config.archive.descriptors
+        descriptors = (
+            parse_descriptors(list(entries)) if entries else default_descriptors(self.config.target.name, self.executor.space(seed))
+        )
+        return GridArchive(descriptors, deterministic=self.executor.deterministic)
+
+    async def _certify_best(self) -> None:
+        """Certifies the best until one passes; a kernel with a good certificate in this run is not certified again."""
+        ranked = sorted(self.state.archive.elites(), key=lambda elite: (-elite.objective, elite.number))
+        for elite in ranked[:CONTENDERS]:
+            certificate = load_certificate(self.lineage, elite.kernel.id)
+            if certificate is None:
+                try:
+                    certificate = await self._interruptible(elite.number)
+                except ExecutorError as error:
+                    self.reporter.watch(f"candidate {elite.number} could not be certified: {str(error).partition(chr(10))[0]}")
+                    return
+            if certificate is None:
+                return
+            if certificate.ok:
+                self.winner, self.certificate = elite, certificate
+                return
+            why = certificate.diagnostics[0].message if certificate.diagnostics else "no reason given"
+            self.reporter.watch(f"candidate {elite.number} failed its certification: {why}")
+            self.certificate = self.certificate or certificate
+
+    async def _interruptible(self, number: int) -> Certificate | None:
+        """A certificate; None when the user did not wait for it."""
+        if self.executor.inline:
+            return await self._certify(number)
+        task = asyncio.ensure_future(self._certify(number))
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.2)
+            self.reporter.watch("")
+            if self._interrupted and not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                return None
+        return task.result()
+
+    async def _certify(self, number: int) -> Certificate:
+        kernel = self.state.view.candidate(number).kernel
+        if kernel is None:
+            raise KeyError(number)
+        prepared = await self.executor.prepare(kernel)
+        if prepared.failed is not None:
+            certificate = Certificate(kernel.id, False, diagnostics=prepared.failed.diagnostics)
+        else:
+            plain = next((seed.kernel for seed in self.state.view.seeds if seed.ok and seed.kernel is not None), None)
+            seed = None if plain is None else await self.executor.prepare(plain)
+            certificate = await self.executor.certify(prepared, seed if seed is not None and seed.failed is None else None)
+        store_certificate(self.lineage, number, certificate)
+        return certificate
