@@ -122,6 +122,11 @@ class Cache:
             raise CacheError(f"{self.root}: cannot store a {kind} entry: {_reason(error)}") from error
         raise CacheError(f"{self.root}: cannot store a {kind} entry: other processes keep damaging it; delete the folder and try again.")
 
+    def replace(self, kind: str, key: str, files: Mapping[str, bytes | Path]) -> Entry:
+        """As `put`, but what was there gives way: for facts that are measured again."""
+        self._discard(self._folder(kind, key))
+        return self.put(kind, key, files)
+
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """A private folder on the cache's file system, removed at the end (files can be renamed from it into entries)."""
@@ -149,9 +154,9 @@ class Cache:
             raise CacheError(f"{folder}: cannot be made: {_reason(error)}") from error
 
     def _discard(self, folder: Path) -> None:
-        """Takes a damaged entry away in one step, so that nobody reads half of it while it is deleted."""
+        """Takes an entry away in one step, so that nobody reads half of it while it is deleted."""
         with contextlib.suppress(OSError, CacheError), self.scratch() as grave:
-            os.rename(folder, grave / "damaged")
+            os.rename(folder, grave / "old")
 
     def _sweep(self) -> None:
         """Removes what killed processes left behind."""

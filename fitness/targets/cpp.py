@@ -106,4 +106,4 @@ class CppTarget(Target):
         from fitness.roofline import ceilings
 
         core = self.settings.core if self.settings.core is not None else max(os.sched_getaffinity(0))
-        return ceilings(self.cache, core, self.toolchain)
+        return ceilings(self.cache, core, self.toolchain, threads=self.settings.threads)
