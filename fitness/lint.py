@@ -61,7 +61,7 @@ class LintReport:
     def reasons(self) -> tuple[str, ...]:
         """Why it is refused, a sentence each; empty when it is not."""
         return tuple(
-            f"`{row.name}` is wrong and passes every distribution: shapes, inputs or precision of the problem do not tell it from a right one."
+            f"`{row.name}` is wrong and passes every distribution: the problem's shapes, inputs or precision do not tell it from right."
             if row.must == "fail"
             else f"`{row.name}` is right and fails: {row.where}"
             for row in self.rows

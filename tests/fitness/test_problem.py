@@ -13,7 +13,8 @@ from fitness.problem import Problem, ProblemError, default_roots, shape_label
 GOOD = '''
 """Adds two vectors and appends a zero."""
 sizes = ("n",)
-inputs = {"x": {"dtype": "float32", "shape": ("n",), "role": "data"}, "i": {"dtype": "int32", "shape": ("n",), "role": "index", "below": "2*n"}}
+inputs = {"x": {"dtype": "float32", "shape": ("n",), "role": "data"},
+          "i": {"dtype": "int32", "shape": ("n",), "role": "index", "below": "2*n"}}
 outputs = {"y": {"dtype": "float32", "shape": ("n+1",)}}
 shapes = [{"n": 1000}]
 small_shapes = [{"n": 3}, {"n": 17}]
@@ -81,8 +82,8 @@ def test_a_good_folder_is_read_completely(tmp_path):
         ("def flops", "compute_dtype = 'int8'\ndef flops", "compute_dtype", "bfloat16"),
         ("def flops", "deterministic = 1\ndef flops", "deterministic", "True or False"),
         ("def flops", "mutants = {'a': 1}\ndef flops", "mutants", "functions"),
-        ("def flops(n)", "def flops(n", "line 11", "SyntaxError"),
-        ("def flops", "1 / 0\ndef flops", "line 11", "ZeroDivisionError"),
+        ("def flops(n)", "def flops(n", "line 12", "SyntaxError"),
+        ("def flops", "1 / 0\ndef flops", "line 12", "ZeroDivisionError"),
     ],
 )
 def test_a_wrong_key_is_named_with_file_found_expected_and_remedy(tmp_path, old, new, key, says):
@@ -97,7 +98,7 @@ def test_a_wrong_key_is_named_with_file_found_expected_and_remedy(tmp_path, old,
 
 @pytest.mark.parametrize(("baseline", "says"), [(None, "no such file"), ("x = 1\n", "def numpy"), ("def numpy(:\n", "line 1")])
 def test_a_problem_needs_a_numpy_baseline(tmp_path, baseline, says):
-    with pytest.raises(ProblemError, match="baseline.py") as caught:
+    with pytest.raises(ProblemError, match=r"baseline\.py") as caught:
         Problem.load(folder(tmp_path, baseline=baseline))
     assert says in str(caught.value)
 
@@ -186,7 +187,21 @@ def test_a_dimension_is_arithmetic_over_sizes(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["__import__('os')", "n.real", "n if n else 1", "'n'", "n/2", "n[0]", "lambda: 1", "abs(n)", "1.5", "n//0", "m", ""]
+    "text",
+    [
+        "__import__('os')",
+        "n.real",
+        "n if n else 1",
+        "'n'",
+        "n/2",
+        "n[0]",
+        "lambda: 1",
+        "abs(n)",
+        "1.5",
+        "n//0",
+        "m",
+        "",
+    ],
 )
 def test_a_dimension_is_nothing_else(text):
     with pytest.raises(ExpressionError):

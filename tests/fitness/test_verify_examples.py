@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -283,6 +284,16 @@ def half_exp(x):
     return e / blocked(e)
 
 
+def half_row(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / (2 * e[:, ::2].sum(-1, keepdims=True))
+
+
+def half_carries(x):
+    y = cumsum_blocked(x)
+    return y - np.repeat(y[:, ::BLOCK] - as_half(y[:, ::BLOCK]), BLOCK, axis=1)
+
+
 def stale_tail(x):
     y = softmax(x)
     y[:, -16:] = 0
@@ -307,10 +318,7 @@ CHEATS: dict[str, tuple[tuple[str, ...], Kernel]] = {
     "layernorm in half": (("layernorm",), lambda x, g, b: layernorm_cheat()(as_half(x), g, b)),
     "rmsnorm without epsilon": (("rmsnorm",), lambda x, g: x / np.sqrt((x**2).mean(-1, keepdims=True)) * g),
     "rmsnorm with the expected norm": (("rmsnorm",), lambda x, g: x / np.sqrt(F(1) + EPSILON) * g),
-    "cumsum with carries in half": (
-        ("cumsum",),
-        lambda x: (y := cumsum_blocked(x)) - np.repeat(y[:, ::BLOCK] - as_half(y[:, ::BLOCK]), BLOCK, 1),
-    ),
+    "cumsum with carries in half": (("cumsum",), half_carries),
     "cumsum rounded to tf32": (("cumsum",), lambda x: round_mantissa(cumsum(x), 10)),
     "matmul in tf32, undeclared": (("matmul",), matmul_in(10)),
     "matmul in bfloat16, declared half": (("matmul", "float16"), matmul_in(7)),
@@ -331,9 +339,12 @@ def answer(kernel: Kernel, case: Case):
 
 
 def statistic(kernel: Kernel, key: tuple[str, ...], distribution: str) -> float:
-    """Largest s over the draws of a distribution, nothing forgiven."""
-    drawn = [case for case in cases(*key) if case.distribution == distribution]
-    return max(library().compare(answer(kernel, c), c.expected[0], c.half_rms[0], None, np.inf).max_s for c in drawn)
+    """Largest s over 20 draws, the same in every run, nothing forgiven."""
+    number = itertools.count()
+    supply = CaseSupply(problem(*key), entropy=lambda size: next(number).to_bytes(size, "little"))
+    drawn = supply.verification(SIZES[key[0]], [distribution], 20)
+    values = ((answer(kernel, case), case) for case in drawn)
+    return max(library().compare(got, case.expected[0], case.half_rms[0], None, np.inf).max_s for got, case in values)
 
 
 @pytest.mark.parametrize("name", HONEST)
