@@ -20,6 +20,11 @@ __all__ = ["Kernel", "Template"]
 ID_LENGTH = 20
 """Hexadecimal digits kept of a SHA-256: 80 bits."""
 
+KEPT = 16
+"""Templates remembered, so that kernels read back from a run (resume, worker processes) are matched instead of parsed."""
+
+_recent: tuple[Template, ...] = ()  # replaced as a whole, so that threads need no lock
+
 
 def _hash(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:ID_LENGTH]
@@ -34,6 +39,7 @@ class Template:
 
     def __init__(self, language: str, source: str, file: str) -> None:
         declarations = parse(source, language, file)
+        self.language = language
         self.tunables: tuple[Tunable, ...] = declarations.tunables
         self.requires: tuple[Require, ...] = declarations.requires
         self.space = Space([one.name for one in self.tunables], [one.domain for one in self.tunables], self.requires)
@@ -54,6 +60,21 @@ class Template:
     def key(self) -> Key:
         """Key of the values in the source that was parsed."""
         return tuple(indices[tunable.value] for indices, tunable in zip(self.indices, self.tunables, strict=True))
+
+    def match(self, source: str) -> Key | None:
+        """The key whose text is `source`; None when there is none, or when it breaks a constraint."""
+        if not source.startswith(self.pieces[0]):
+            return None
+        at, key = len(self.pieces[0]), []
+        for tunable, following in zip(self.tunables, self.pieces[2::2], strict=True):
+            for index, spelling in enumerate(tunable.spellings):
+                if source.startswith(spelling, at) and source.startswith(following, at + len(spelling)):
+                    key.append(index)
+                    at += len(spelling) + len(following)
+                    break
+            else:
+                return None
+        return tuple(key) if at == len(source) and self.space.legal_key(tuple(key)) else None
 
     def render(self, key: Key) -> str:
         pieces = self.pieces.copy()
@@ -97,12 +118,23 @@ class Kernel:
     @cached_property
     def template(self) -> Template:
         """Raises `TunableError` for a malformed declaration."""
-        return Template(self.language, self.source, self.file)
+        global _recent
+        for template in _recent:
+            key = template.match(self.source) if template.language == self.language else None
+            if key is not None:
+                self.__dict__["key"] = key
+                return template
+        template = Template(self.language, self.source, self.file)
+        _recent = (template, *_recent[: KEPT - 1])
+        self.__dict__["key"] = template.key
+        return template
 
     @cached_property
     def key(self) -> Key:
         """Indices of the current values in their domains (a key of `space`)."""
-        return self.template.key
+        template = self.template
+        key: Key = self.__dict__.get("key", template.key)
+        return key
 
     @property
     def family(self) -> str:

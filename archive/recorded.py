@@ -67,7 +67,7 @@ class RecordedSpace(Space):
 
     def sample_key(self, rng: random.Random) -> Key:
         if not self._rows:
-            raise TunableError(
+            raise EmptySpaceError(
                 "the space is empty", found="no row", expected="at least one configuration", remedy="check what the space was restricted to"
             )
         return self._rows[rng.randrange(len(self._rows))]

@@ -21,6 +21,9 @@ __all__ = ["Require", "compile_requires", "parse_require"]
 LONGEST = 1000
 """Characters of an expression."""
 
+DEEPEST = 100
+"""Levels of its syntax tree."""
+
 ALLOWED = "names of tunables, literals, + - * / // %, comparisons, and, or, not (&& || !), in (…), min, max, abs"
 CALLS: Mapping[str, Callable[..., object]] = {"min": min, "max": max, "abs": abs}
 LEXEME = re.compile(
@@ -71,6 +74,13 @@ def parse_require(text: str, domains: Mapping[str, Sequence[Value]], place: Plac
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         place.fail("malformed require", found=f"`{text}` ({message})", expected=f"an expression of {ALLOWED}", remedy="mend the expression")
+    if _depth(tree) > DEEPEST:
+        place.fail(
+            "a require nested too deeply",
+            found=f"`{text[:40]}…`",
+            expected=f"at most {DEEPEST} levels",
+            remedy="split it into several requires",
+        )
     checker = Checker(text, domains, place)
     expression = checker.condition(tree)
     if not checker.names:
@@ -81,6 +91,13 @@ def parse_require(text: str, domains: Mapping[str, Sequence[Value]], place: Plac
             remedy="remove it, or name the tunables it is about",
         )
     return Require(text, place.line, frozenset(checker.names), expression)
+
+
+def _depth(tree: ast.AST) -> int:
+    depth, level = 0, [tree]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 def _as_python(text: str, place: Place) -> str:
