@@ -138,7 +138,7 @@ def _factor_per_row(got: Array, expected: Array, at: NDArray[np.intp]) -> Patter
         ratio = np.where(np.abs(y) > 0.01 * np.abs(y).max(axis=1, keepdims=True), g / y, np.nan)
         middle = np.nanmedian(ratio, axis=1, keepdims=True)
         spread = np.nanmax(np.abs(ratio - middle), axis=1, keepdims=True)
-    if not (spread <= AGREEMENT * np.abs(middle)).all():
+    if not (spread <= np.minimum(AGREEMENT * np.abs(middle), 0.1 * np.abs(middle - 1))).all():
         return None
     low, high = float(middle.min()), float(middle.max())
     return Pattern(
