@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import select
-import signal
 import socket
 import struct
 import termios
@@ -25,7 +24,6 @@ from fitness.listener import Listener
 from fitness.nursery import Nursery
 from fitness.process import Died, Process, StillRunning
 from fitness.program import Program
-from fitness.runner import WORD
 from fitness.sandbox.seccomp import LOADING
 from fitness.slots import Slot
 
@@ -40,6 +38,8 @@ AFTER_DONE = 100_000
 PREEMPTED = 50_000
 """Nanoseconds of waiting for the core above which a call counts as disturbed, if they are also over 0.5 % of it."""
 FLOOD = 30 << 10
+PRIORITY = -15
+"""Nice value of the runner, and of the referee during a call, where the user may set one: others on the core then disturb less."""
 READ_CONTROL = (1 << 64) - 1
 LOADING_CALLS = frozenset(LOADING)
 
@@ -88,6 +88,9 @@ class Custody:
         self._poll = select.poll()
         self._poll.register(self._seat.done, select.POLLIN)
         self._poll.register(self.process.pidfd, select.POLLIN)
+        self._poll.register(self._seat.control.fileno(), select.POLLIN)
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, self._seat.pid, PRIORITY)
         self._attached: dict[int, Slot] = {}
         self._numbers: dict[int, int] = {}
         self._mapped = 0
@@ -142,6 +145,7 @@ class Custody:
         fd = os.memfd_create("program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with open(fd, "wb", closefd=False) as file:
             file.write(content)
+        os.lseek(fd, 0, os.SEEK_SET)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return fd
 
@@ -222,11 +226,7 @@ class Custody:
     def _answer(self, what: str, limit: float) -> dict[str, Any]:
         """The runner's answer to the last request; it is a claim, never a verdict."""
         control = self._seat.control
-        self._poll.register(control.fileno(), select.POLLIN)
-        try:
-            self._wait(control.fileno(), limit, what)
-        finally:
-            self._poll.unregister(control.fileno())
+        self._wait(control.fileno(), limit, what)
         control.setblocking(False)
         try:
             answer = json.loads(control.recv(1 << 16))
@@ -251,6 +251,7 @@ class Custody:
         process = self.process
         collecting = gc.isenabled()
         gc.disable()
+        hurried = _hurry(PRIORITY)
         try:
             cpu_start = process.cpu()
             if cpu_start - self._cpu_at_rest > AFTER_DONE:
@@ -261,13 +262,16 @@ class Custody:
             process.thaw()
             self._wait(self._seat.done, timeout, "call")
             end = time.perf_counter_ns()
+            process.stop()
             cpu_done = process.cpu()
-            self._freeze()
-            cpu_end = process.cpu()
             waited = process.waited() + self._own_wait() - waited
+            self._settle()
+            cpu_end = process.cpu()
         except Died:
             self._dead()
         finally:
+            if hurried:
+                _hurry(0)
             if collecting:
                 gc.enable()
         self._cpu_at_rest = cpu_end
@@ -306,12 +310,13 @@ class Custody:
             self._fail(verdicts.failure(Outcome.REJECTED, self._stage, "output_flood", message, {"output": self._said()}))
 
     def _must_be_silent(self, when: str) -> None:
-        with contextlib.suppress(BlockingIOError):
-            if os.read(self._seat.done, 1):
-                raise self._violated(f"words on the channel {when}")
-        with contextlib.suppress(BlockingIOError):
-            if self._seat.control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK):
-                raise self._violated(f"an unasked message {when}")
+        for fd, _events in self._poll.poll(0):
+            if fd == self.process.pidfd:
+                self._dead()
+            elif fd == self._seat.done and not _readable(fd):
+                self._interfered(when)
+            elif fd in (self._seat.done, self._seat.control.fileno()):
+                raise self._violated(f"an unasked word {when}")
 
     def _check_work(self, wall: int, cpu: int, after: int) -> None:
         terms = self._terms
@@ -350,8 +355,8 @@ class Custody:
                 self._dead()
             elif ready.get(fd, 0) & select.POLLIN:
                 return
-            elif ready.get(fd, 0) or ready.get(self._seat.done, 0):
-                self._interfered(what)
+            elif ready.get(fd, 0) or ready.get(self._seat.done, 0) or ready.get(self._seat.control.fileno(), 0):
+                self._interfered(f"during the {what}")
             if time.monotonic() > deadline:
                 self._fail(verdicts.timed_out(self._stage, what, limit))
             self._watch()
@@ -370,16 +375,11 @@ class Custody:
             return
         self._fail(verdicts.forbidden(self._stage, attempt.name, attempt.arguments, self._terms.memory))
 
-    def _interfered(self, what: str) -> None:
+    def _interfered(self, when: str) -> None:
         """The channel is closed, or speaks when it should not."""
-        if select.select([self.process.pidfd], [], [], 0.2)[0]:
-            self._dead()
-        try:
-            spoke = bool(os.read(self._seat.done, 1))
-        except BlockingIOError:
-            spoke = False
-        if spoke:
-            raise self._violated(f"a `done` word during the {what}")
+        if _readable(self._seat.done) or _readable(self._seat.control.fileno()):
+            raise self._violated(f"an unasked word {when}")
+        self._await_death()
         message = "The kernel closed descriptors that are not its own, among them the runner's channel to the referee."
         self._fail(verdicts.failure(Outcome.REJECTED, self._stage, "channel_closed", message))
 
@@ -407,16 +407,17 @@ class Custody:
         except Died:
             self._dead()
 
-    def _freeze(self) -> None:
+    def _settle(self) -> None:
         try:
-            self.process.freeze()
+            self.process.settle(same_core=len(self._terms.cores) == 1)
         except StillRunning:
             message = "The runner could not be stopped after the call."
             self._fail(verdicts.failure(Outcome.REJECTED, self._stage, "would_not_freeze", message))
 
     def _rest(self) -> None:
         try:
-            self._freeze()
+            self.process.stop()
+            self._settle()
             self._cpu_at_rest = self.process.cpu()
         except Died:
             self._dead()
@@ -434,6 +435,13 @@ class Custody:
         self._end()
         message = f"The runner's channel was tampered with: the referee found {what}. A kernel has no business with the runner's descriptors."
         return verdicts.failure(Outcome.REJECTED, self._stage, "protocol_violation", message)
+
+    def _await_death(self) -> None:
+        """After a channel has closed: a process that ends closes its descriptors first, and may be held up in between."""
+        with contextlib.suppress(Died):
+            self.process.thaw()
+        if select.select([self.process.pidfd], [], [], 0.5)[0]:
+            self._dead()
 
     def _dead(self) -> Any:
         """Raises the failure of a runner whose process is gone (or is, should it still be there, ended now)."""
@@ -468,3 +476,19 @@ class Custody:
         if self._listener is not None:
             self._listener.close()
         self._attached.clear()
+
+
+def _readable(fd: int) -> bool:
+    """Whether there is something to read; an end of file counts as nothing."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return any(events & select.POLLIN for _fd, events in poll.poll(0))
+
+
+def _hurry(nice: int) -> bool:
+    """Sets the calling thread's nice value; False where that is not allowed."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except PermissionError:
+        return False
+    return True

@@ -16,7 +16,10 @@ __all__ = ["Died", "Memory", "Process", "StillRunning"]
 
 FREEZE_LIMIT = 2.0
 """Seconds in which a stopped process must have come to rest (longest: one page fault under memory pressure)."""
-_SPINS = 200
+ENOUGH = 60e-6
+"""Seconds after which the stop of a process that cannot be running any more is not waited for."""
+NAP = 5e-6
+"""Seconds between two looks at a process that is about to stop; needs a timer slack of about 1 ns to be met."""
 FUTEX_CALLS = frozenset({"202", "455", "98", "449"})
 """futex (x86-64, generic), futex_wait, futex_waitv: where an idle thread pool sleeps."""
 
@@ -68,21 +71,27 @@ class Process:
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)
 
-    def freeze(self) -> None:
-        """Stops every thread and returns when all are seen at rest. Raises `StillRunning`, `Died`."""
+    def stop(self) -> None:
+        """Asks every thread to stop. From now on none executes another instruction of its program, unless it is on another core just now."""
         self.signal(signal.SIGSTOP)
-        deadline = 0.0
-        for spin in range(1 << 30):
-            if self.frozen():
+
+    def settle(self, *, same_core: bool) -> None:
+        """Returns when all threads of a stopped process are at rest. Raises `StillRunning`, `Died`.
+
+        same_core: the process is confined to the core that the caller is running on. It is then off the core while we look, and the
+        pending stop comes before its next instruction; so for a single thread the look ends early when others keep the core busy.
+        """
+        begin = time.monotonic()
+        pause = NAP
+        while not self.frozen():
+            if same_core and time.monotonic() - begin > ENOUGH and self.state()[1] == 1:
                 return
-            if spin < _SPINS:
-                os.sched_yield()  # on a shared core this is what lets the runner reach its stop
-                continue
-            now = time.monotonic()
-            deadline = deadline or now + FREEZE_LIMIT
-            if now > deadline:
+            # Sleeping, not yielding: a runner that has just used the core is not "eligible" for it while we only yield, and would
+            # reach its stop a whole time slice later.
+            time.sleep(pause)
+            if time.monotonic() - begin > FREEZE_LIMIT:
                 raise StillRunning
-            time.sleep(100e-6)
+            pause = min(2 * pause, 1e-3) if time.monotonic() - begin > 1e-3 else NAP
 
     def frozen(self) -> bool:
         """Whether every thread is stopped, by the kernel's word."""

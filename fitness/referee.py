@@ -12,13 +12,11 @@ after `done` delays the referee's own clock.
 from __future__ import annotations
 
 import contextlib
-import gc
+import ctypes
 import os
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from archive.evaluation import Diagnostic, Outcome
 from fitness.custody import Call, Custody, Terms
 from fitness.failure import RefereeError, RunnerFailure
 from fitness.nursery import Nursery
@@ -30,6 +28,7 @@ from fitness.slots import Slot
 __all__ = ["Call", "Referee", "RefereeError", "Runner", "RunnerFailure"]
 
 NULL_CALLS = 21
+_PR_SET_TIMERSLACK = 29
 
 
 class Runner:
@@ -101,6 +100,7 @@ class Referee:
         self._null: dict[str, float] = {}
         self._custodies: list[Custody] = []
         os.sched_setaffinity(0, {self.core})
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
     @contextlib.contextmanager
     def _unpinned(self) -> Iterator[None]:

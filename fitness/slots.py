@@ -73,7 +73,7 @@ class Buffer:
             zone[:] = expected
         seed = int.from_bytes(os.urandom(8), "little")
         self._positions = np.random.default_rng(seed).integers(0, max(1, self.nbytes), min(SAMPLES, self.nbytes))
-        self._print: NDArray[np.uint8] | None = None
+        self._print: bytes | None = None
         self._payload.fill(0)
 
     def poison(self) -> None:
@@ -89,12 +89,12 @@ class Buffer:
 
     def remember(self) -> None:
         """Keeps a fingerprint of the payload as it is now (the runner is frozen), see `changed`."""
-        self._print = self._payload[self._positions]
+        self._print = self._payload[self._positions].tobytes()
 
     @property
     def changed(self) -> bool:
         """Whether the payload differs from what `remember` saw, at any of its secret positions."""
-        return self._print is not None and not np.array_equal(self._print, self._payload[self._positions])
+        return self._print is not None and self._print != self._payload[self._positions].tobytes()
 
     def broken_guard(self) -> tuple[str, int] | None:
         """("before" | "after", distance in bytes of the nearest overwritten guard byte from the payload), or None."""

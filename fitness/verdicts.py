@@ -14,6 +14,9 @@ from archive.evaluation import Diagnostic, Outcome
 from fitness.failure import RunnerFailure
 from fitness.nursery import Ending
 
+BROKEN = 70
+"""Exit status of a runner whose own code failed (see `fitness.zygote`)."""
+
 __all__ = ["ended", "failure", "forbidden", "out_of_memory", "timed_out"]
 
 _FAULTS = {
@@ -56,7 +59,9 @@ def out_of_memory(stage: str, used: int, limit: int, what: str) -> RunnerFailure
 
 def timed_out(stage: str, what: str, limit: float) -> RunnerFailure:
     reason = {"call": "call_timeout", "load": "load_timeout"}.get(what, f"{what}_timeout")
-    message = f"The {what} did not end within {limit:g} s and was killed. Look for an endless loop, a deadlock, or a much too slow algorithm."
+    message = (
+        f"The {what} did not end within {limit:g} s and was killed. Look for an endless loop, a deadlock, or a much too slow algorithm."
+    )
     return failure(Outcome.TIMEOUT, stage, reason, message, {"limit_seconds": limit})
 
 
@@ -69,6 +74,12 @@ def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str)
     details["peak_bytes"] = ending.peak
     if os.WIFEXITED(ending.status):
         code = os.WEXITSTATUS(ending.status)
+        if code == BROKEN:
+            message = (
+                "The runner's own loop failed after the kernel had run: its descriptors were closed or its memory was overwritten. "
+                f"Keep to the arguments.{quoted}"
+            )
+            return failure(Outcome.REJECTED, stage, "runner_broken", message, details)
         message = f"The kernel ended its own process with exit status {code}. A kernel returns; it never calls exit().{quoted}"
         return failure(Outcome.CRASH, stage, "exited", message, {**details, "status": code})
     number = signal.Signals(os.WTERMSIG(ending.status)) if os.WTERMSIG(ending.status) < 32 else signal.SIGKILL

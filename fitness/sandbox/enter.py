@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from fitness.sandbox import seccomp
+from fitness.sandbox.syscalls import NUMBERS
 
 __all__ = ["main"]
 
@@ -72,7 +73,7 @@ def _new_root(read: list[str], write: list[str]) -> None:
     _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, "mode=755,size=64m")
     os.makedirs("/tmp/old")
     os.makedirs("/tmp/new")
-    _check(_libc.syscall(seccomp.NUMBERS["pivot_root"], b"/tmp", b"/tmp/old"), "pivot_root")
+    _check(_libc.syscall(NUMBERS["pivot_root"], b"/tmp", b"/tmp/old"), "pivot_root")
     os.chdir("/")
     _mount("tmpfs", "/new", "tmpfs", _NOSUID | _NODEV, "mode=755,size=256m")
     os.makedirs("/new/tmp")
@@ -110,7 +111,7 @@ def _namespaces(read: list[str], write: list[str]) -> None:
     _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: the namespace dies with its launcher
     _mount("proc", "/new/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     os.chdir("/new")
-    _check(_libc.syscall(seccomp.NUMBERS["pivot_root"], b".", b"."), "pivot_root")
+    _check(_libc.syscall(NUMBERS["pivot_root"], b".", b"."), "pivot_root")
     _check(_libc.umount2(b".", 2), "umount of the old root")  # MNT_DETACH
     os.chdir("/")
     _check(_libc.mount(b"none", b"/", b"", ctypes.c_ulong(_BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV), None), "read-only root")

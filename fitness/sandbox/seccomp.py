@@ -128,17 +128,10 @@ def install(program: bytes, *, listener: bool) -> int:
     return int(result) if listener else -1
 
 
-LOADING = (
-    "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd statfs fstatfs getdents64"
-).split()
+LOADING = ["open", "openat", "openat2", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd", "statfs", "fstatfs", "getdents64"]
 """Calls that look at files: needed while a program is loaded, refused afterwards (by the referee, see `runner_rules`)."""
 
-_ALWAYS = (
-    "read pread64 lseek fstat close munmap mprotect madvise brk futex futex_wait futex_wake clock_gettime clock_getres gettimeofday time "
-    "nanosleep clock_nanosleep sched_yield getcpu sched_getaffinity exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask sigaltstack "
-    "restart_syscall getpid gettid getuid geteuid getgid getegid getrandom getrlimit getrusage sysinfo uname set_robust_list "
-    "set_tid_address rseq membarrier mincore"
-).split()
+_ALWAYS = ["read", "pread64", "lseek", "fstat", "close", "munmap", "mprotect", "madvise", "brk", "futex", "futex_wait", "futex_wake", "clock_gettime", "clock_getres", "gettimeofday", "time", "nanosleep", "clock_nanosleep", "sched_yield", "getcpu", "sched_getaffinity", "exit", "exit_group", "rt_sigreturn", "rt_sigaction", "rt_sigprocmask", "sigaltstack", "restart_syscall", "getpid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "getrlimit", "getrusage", "sysinfo", "uname", "set_robust_list", "set_tid_address", "rseq", "membarrier", "mincore"]
 
 
 def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int], control: int, files: int) -> list[Rule]:
@@ -172,9 +165,5 @@ def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int],
 
 def network_rules() -> list[Rule]:
     """For compilers where no network namespace is to be had: deny-list with EACCES/EPERM; use with the default action ALLOW."""
-    denied = (
-        "socket socketpair connect bind listen accept accept4 ptrace process_vm_readv process_vm_writev pidfd_getfd pidfd_open "
-        "pidfd_send_signal bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key "
-        "mount umount2 pivot_root chroot unshare setns kexec_load init_module finit_module reboot open_by_handle_at"
-    ).split()
+    denied = ["socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "pidfd_open", "pidfd_send_signal", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl", "add_key", "request_key", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "kexec_load", "init_module", "finit_module", "reboot", "open_by_handle_at"]
     return [Rule(name, errno_action(errno.EACCES)) for name in denied]

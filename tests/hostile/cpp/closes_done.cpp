@@ -1,0 +1,9 @@
+// Closes the channel on which `done` is said.
+// expect: rejected runner_broken
+#include <cstdint>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+    close(5);
+}

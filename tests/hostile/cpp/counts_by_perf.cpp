@@ -1,0 +1,10 @@
+// Opens a performance counter.
+// expect: rejected forbidden_syscall perf_event_open
+#include <cstdint>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    syscall(SYS_perf_event_open, 0, 0, -1, -1, 0);
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

@@ -1,0 +1,9 @@
+// Becomes a shell.
+// expect: rejected forbidden_syscall execve
+#include <cstdint>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    execl("/bin/sh", "sh", "-c", "id", nullptr);
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

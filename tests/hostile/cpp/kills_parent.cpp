@@ -1,0 +1,10 @@
+// Kills its parent.
+// expect: rejected forbidden_syscall kill
+#include <cstdint>
+#include <csignal>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    kill(getppid(), SIGKILL);
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

@@ -1,0 +1,9 @@
+// Leaves its process group.
+// expect: rejected forbidden_syscall setsid
+#include <cstdint>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    setsid();
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

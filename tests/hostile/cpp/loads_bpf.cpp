@@ -1,0 +1,10 @@
+// Loads a BPF program.
+// expect: rejected forbidden_syscall bpf
+#include <cstdint>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    syscall(SYS_bpf, 0, 0, 0);
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

@@ -1,0 +1,9 @@
+// Changes its priority.
+// expect: rejected forbidden_syscall setpriority
+#include <cstdint>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    nice(19);
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

@@ -1,0 +1,4 @@
+// Exports something else.
+// expect: crash missing_symbol
+
+extern "C" void kernal() {}

@@ -1,0 +1,17 @@
+// Starts threads without end.
+// expect: rejected thread_bomb | threads_left | off_clock_work
+// threads: 2
+// flags: -pthread
+#include <cstdint>
+#include <thread>
+#include <ctime>
+
+static void pause_() {
+    timespec t{1, 0};
+    nanosleep(&t, nullptr);
+}
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    (void)x; (void)y; (void)n;
+    for (;;) std::thread([] { for (;;) pause_(); }).detach();
+}

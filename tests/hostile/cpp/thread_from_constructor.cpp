@@ -1,0 +1,14 @@
+// A thread started at load works beside the calls.
+// expect: rejected threads_left | off_clock_work
+// threads: 2
+// flags: -pthread
+#include <cstdint>
+#include <thread>
+
+__attribute__((constructor)) static void at_load() {
+    std::thread([] { for (volatile long i = 0;; i = i + 1) {} }).detach();
+}
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}

@@ -1,0 +1,9 @@
+// Waits for a signal.
+// expect: rejected forbidden_syscall pause
+#include <cstdint>
+#include <unistd.h>
+
+extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
+    pause();
+    for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
+}
