@@ -1,9 +1,11 @@
-"""Findings about wrong outputs and dead runners, written for the person or model that will repair the kernel."""
+"""Findings about wrong outputs, written for the person or model that will repair the kernel.
+
+What compilers say is worded in `fitness.targets.compiler_messages`, how a runner died in `fitness.verdicts`.
+"""
 
 from __future__ import annotations
 
 import math
-import signal
 from typing import Any
 
 import numpy as np
@@ -14,33 +16,9 @@ from fitness.inputs import Case
 from fitness.native import Comparison
 from fitness.patterns import Pattern, kind_of_values, region, unwritten
 
-__all__ = ["signal_message", "wrong_floats", "wrong_integers"]
+__all__ = ["wrong_floats", "wrong_integers"]
 
 Array = NDArray[Any]
-
-CAUSES = {
-    "SIGSEGV": "an access outside the arguments' memory: check bounds and the last, partial tile",
-    "SIGBUS": "an access to memory that is not there, or a misaligned aligned-only instruction",
-    "SIGILL": "an instruction this CPU does not have, or a trap the compiler put behind undefined behaviour",
-    "SIGFPE": "an integer division by zero",
-    "SIGABRT": "an abort: a failed assertion, an uncaught exception or a corrupted heap",
-    "SIGKILL": "killed from outside, mostly for memory",
-    "SIGXCPU": "the limit of CPU time",
-    "SIGSYS": "a system call that the sandbox forbids",
-    "SIGTRAP": "a trap the compiler put where control must not come",
-}
-
-
-def signal_message(number: int, address: int | None = None) -> str:
-    """`SIGSEGV (segmentation fault) at address 0x10: …`: a signal by name, where, and what usually causes it."""
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"SIG{number}"
-    described = signal.strsignal(number) if 0 < number < signal.NSIG else None
-    where = "" if address is None else f" at address {address:#x}" + (", a null pointer or close to one" if 0 <= address < 4096 else "")
-    cause = CAUSES.get(name)
-    return f"{name}{f' ({described.lower()})' if described else ''}{where}" + (f": {cause}" if cause else "")
 
 
 def wrong_integers(case: Case, position: int, got: Array, count: int, first: int) -> Diagnostic:

@@ -26,8 +26,8 @@ Array = NDArray[Any]
 
 SLACK_DRAWS = 4
 SLACK_FACTOR = 8.0
-TIMED = 24
-"""Timed cases per shape: the repetition cap of 16 and some to repeat what a preemption spoiled."""
+TIMED = 20
+"""Timed cases per shape: the repetition cap of 16 and some more to repeat what a preemption spoiled."""
 ROUNDED_BYTES = 1 << 20
 """References of float32 outputs above this size are kept as float32. The rounding, 2^-24 relative, is under 0.6 % of the tightest limit."""
 MAX_MEMORY = 4 << 30

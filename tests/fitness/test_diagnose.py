@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import numpy as np
 import pytest
 
-from fitness.diagnose import signal_message
 from fitness.inputs import make_case
 from fitness.native import library
 from fitness.problem import Problem
@@ -132,18 +130,3 @@ def test_a_nan_that_the_kernel_computed_is_not_taken_for_an_unwritten_element():
 def test_a_finding_on_a_full_shape_is_complete_too():
     finding = told("transpose", put(np.s_[1000:, 2000:], 0), {"rows": 2500, "cols": 1030})
     assert {"zeros", "last_tile"} <= set(finding.details["patterns"])
-
-
-@pytest.mark.parametrize(
-    ("number", "address", "says"),
-    [
-        (signal.SIGSEGV, 0x10, "SIGSEGV (segmentation fault) at address 0x10, a null pointer or close to one: an access outside"),
-        (signal.SIGSEGV, 0x7F00DEADB000, "at address 0x7f00deadb000: an access outside"),
-        (signal.SIGILL, None, "SIGILL (illegal instruction): an instruction this CPU does not have"),
-        (signal.SIGFPE, None, "division by zero"),
-        (signal.SIGSYS, None, "system call that the sandbox forbids"),
-        (250, None, "SIG250"),
-    ],
-)
-def test_a_signal_is_named_with_address_and_usual_cause(number, address, says):
-    assert says in signal_message(number, address)

@@ -19,4 +19,4 @@ def torch(x, gamma, beta, y):
     import torch
 
     x, gamma, beta, y = map(torch.from_numpy, (x, gamma, beta, y))
-    torch.native_layer_norm(x, x.shape[-1:], gamma, beta, EPSILON, out=(y, x.new_empty((0,)), x.new_empty((0,))))
+    y.copy_(torch.nn.functional.layer_norm(x, x.shape[-1:], gamma, beta, EPSILON))
