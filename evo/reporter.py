@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from archive.grid import GridArchive
 from evo.progress import Observer, Progress, Stage

@@ -22,7 +22,7 @@ from fitness.device import cpu_device
 if TYPE_CHECKING:
     from fitness.targets.toolchain import Toolchain
 
-__all__ = ["Ceilings", "Level", "RooflineError", "ceilings", "minimum_seconds"]
+__all__ = ["Ceilings", "Level", "RooflineError", "ceilings", "known_ceilings", "minimum_seconds"]
 
 KIND = "ceilings"
 VERSION = "3"
@@ -126,6 +126,13 @@ def ceilings(cache: Cache, core: int, toolchain: Toolchain, *, threads: int = 1,
             found = _larger(known, found)
         cache.replace(KIND, _key(cores, toolchain), {"ceilings.json": json.dumps(asdict(found)).encode()})
         return found
+
+
+def known_ceilings(cache: Cache, core: int, toolchain: Toolchain, *, threads: int = 1) -> Ceilings | None:
+    """What `ceilings` would take from the cache; None where it would have to measure."""
+    from fitness.ceiling_kernels import measuring_cores
+
+    return _load(cache, measuring_cores(core, threads), toolchain)
 
 
 def plausible(found: Ceilings, vector_bits: int, threads: int = 1) -> Ceilings:
