@@ -11,7 +11,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,15 +26,14 @@ MODEL_KEYS = (
 """Environment variables that litellm reads."""
 
 OPTIONAL_PACKAGES = {
-    "torch": "pip install 'evo-kernels[torch]'   (a strong baseline, and GPUs)",
-    "triton": "pip install 'evo-kernels[gpu]'   (Triton kernels on a GPU)",
-    "optuna": "pip install 'evo-kernels[optuna]'   (its samplers as strategies)",
+    "torch": "pip install torch   (a strong baseline in certifications)",
+    "triton": "pip install triton   (kernels for a GPU)",
+    "litellm": "pip install 'litellm>=1.83,<1.91'   (operators that ask a model)",
 }
 
 OPTIONAL_PROGRAMS = {
     "bwrap": "apt install bubblewrap   (a stronger sandbox)",
     "clang++": "apt install clang   (a second compiler)",
-    "objdump": "apt install binutils   (disassembly to read)",
     "sqlite3": "apt install sqlite3   (look into a run's database)",
 }
 
@@ -99,7 +97,18 @@ def compilers() -> list[Check]:
     ]
     if not found:
         found.append(Check("compiler", "C++", "missing", "neither g++ nor clang++ is on the path", "apt install g++"))
-    return found
+    return [*found, disassembler()]
+
+
+def disassembler() -> Check:
+    """Descriptors are read from the disassembly."""
+    from fitness.targets.base import TargetError
+    from fitness.targets.disassembly import find_disassembler
+
+    try:
+        return Check("compiler", "disassembler", "ok", str(find_disassembler()))
+    except TargetError as error:
+        return Check("compiler", "disassembler", "missing", str(error), "apt install binutils")
 
 
 def first_line(command: list[str]) -> str:
@@ -164,25 +173,45 @@ def memory() -> list[Check]:
 
 def sandbox() -> list[Check]:
     """What confines a kernel here, as the evaluator itself will choose it."""
-    from fitness.sandbox import choose
+    from fitness.sandbox import SandboxError, choose
 
     try:
         chosen = choose("auto")
-    except Exception as error:  # whatever keeps the evaluator from confining a kernel is the finding
-        return [Check("sandbox", "strength", "missing", f"none can be set up: {error}", "apt install bubblewrap")]
-    advice = chosen.strengthen()
-    checks = [Check("sandbox", "strength", "note" if advice else "ok", str(chosen.level))]
-    checks.append(Check("sandbox", "in force", "ok", as_text(chosen.describe())))
-    if advice:
-        checks.append(Check("sandbox", "stronger with", "note", as_text(advice)))
-    return checks
+    except SandboxError as error:
+        return [Check("sandbox", "strength", "missing", str(error), "apt install bubblewrap")]
+    force = chosen.describe()
+    isolated = force.get("isolates")
+    takes = ", ".join(map(str, isolated)) if isinstance(isolated, (list, tuple)) else str(isolated)
+    advice = "\n".join(chosen.strengthen())
+    return [
+        Check("sandbox", "strength", "note" if advice else "ok", chosen.level, advice),
+        Check("sandbox", "isolates", "ok", takes or "nothing"),
+    ]
 
 
-def as_text(value: object) -> str:
-    """Facts as the owner gives them (text, sequence or mapping) in lines."""
-    if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {fact}" for name, fact in value.items())
-    return value if isinstance(value, str) else "\n".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+def roofline(*, measure: bool) -> list[Check]:
+    """The ceilings that shares are taken of, for the core and compiler that a config without further words uses."""
+    from fitness.cache import Cache
+    from fitness.roofline import ceilings, known_ceilings
+    from fitness.targets.base import TargetError
+    from fitness.targets.toolchain import find_toolchain
+
+    try:
+        toolchain = find_toolchain("auto")
+        core = max(os.sched_getaffinity(0))
+        cache = Cache()
+        found = ceilings(cache, core, toolchain) if measure else known_ceilings(cache, core, toolchain)
+    except Exception as error:  # whatever keeps the roofline from being measured is the finding
+        compiler_is_missing = isinstance(error, TargetError)
+        return [Check("roofline", "ceilings", "note", "need a compiler" if compiler_is_missing else f"not to be had: {error}")]
+    if found is None:
+        return [Check("roofline", "ceilings", "note", "not measured yet", "evo doctor --measure   (or the first search does it)")]
+    memory_text = f"read {found.read / 1e9:.1f}, copy {found.copy / 1e9:.1f}, streaming copy {found.nt_copy / 1e9:.1f} GB/s"
+    compute = f"float32 {found.fma_f32 / 1e9:.0f}, float64 {found.fma_f64 / 1e9:.0f} GFLOP/s at {found.frequency / 1e9:.2f} GHz"
+    return [
+        Check("roofline", "memory", "ok", f"{memory_text} (core {ranges(sorted(found.cores))})"),
+        Check("roofline", "arithmetic", "ok", compute),
+    ]
 
 
 def storage() -> list[Check]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import shutil
 import tempfile
@@ -43,3 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def small_space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded space of 144 configurations with a known optimum (TILE 64, UNROLL 4, VECTOR 8), some of which fail to build."""
+    lines = ["TILE,UNROLL,VECTOR,status,time_ms,cost_ms"]
+    for tile, unroll, vector in itertools.product((8, 16, 32, 64, 128, 256), (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)):
+        off = abs(math.log2(tile / 64)) + 0.7 * abs(math.log2(unroll / 4)) + 0.5 * abs(math.log2(vector / 8))
+        fails = "compile" if unroll * vector > 128 else "wrong" if tile == 8 and unroll == 32 else "ok"
+        time = f"{1.0 + 0.35 * off + 0.01 * ((tile + 3 * unroll + 7 * vector) % 11):.4f}" if fails == "ok" else ""
+        lines.append(f"{tile},{unroll},{vector},{fails},{time},{200 + tile}")
+    path = tmp_path_factory.mktemp("spaces") / "small.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -23,8 +23,8 @@ DEFECT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
-EXTRAS = {"torch": "torch", "triton": "gpu", "optuna": "optuna", "mcp": "mcp"}
-"""Optional module → the extra that installs it."""
+OPTIONAL = ("torch", "triton", "litellm", "optuna", "mcp")
+"""Packages that only some configs need."""
 
 
 def report_failure(error: BaseException) -> int:
@@ -49,9 +49,8 @@ def explain(error: BaseException) -> UserError | None:
     known = as_user_error(error)
     if known is not None:
         return known
-    if isinstance(error, ModuleNotFoundError) and error.name is not None and error.name.split(".")[0] in EXTRAS:
-        name = error.name.split(".")[0]
-        return UserError(f"This needs {name}, which is not installed.", remedy=f"pip install 'evo-kernels[{EXTRAS[name]}]'")
+    if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").split(".")[0]) in OPTIONAL:
+        return UserError(f"This needs {missing}, which is not installed.", remedy=f"pip install {missing}")
     if isinstance(error, OSError):
         return explain_system(error)
     return None

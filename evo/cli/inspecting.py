@@ -32,8 +32,9 @@ def list_runs(
     json: AsJson = False,
 ) -> None:
     """Runs in a folder, oldest first."""
-    from evo.cli.runs import all_runs, runs_folder
+    from evo.cli.runs import all_runs
     from evo.errors import UserError
+    from evo.rundir import runs_folder
 
     if folder is not None and not folder.is_dir():
         raise UserError("There is no such folder.", file=folder, expected="a folder of runs", remedy="evo ls without DIR looks in runs/.")

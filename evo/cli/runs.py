@@ -7,13 +7,9 @@ from pathlib import Path
 
 from evo.errors import UserError
 from evo.reading import DATABASE
+from evo.rundir import runs_folder
 
-__all__ = ["all_runs", "find_run", "runs_folder"]
-
-
-def runs_folder() -> Path:
-    """Where runs are made and looked for: `$EVO_RUNS`, else `runs/` in the working folder."""
-    return Path(os.environ.get("EVO_RUNS") or "runs")
+__all__ = ["all_runs", "find_run"]
 
 
 def all_runs(folder: Path | None = None) -> list[Path]:

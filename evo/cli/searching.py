@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,16 +60,12 @@ def resume(run: AnyRun, no_plot: NoPlot = False, json: AsJson = False) -> None:
 
 
 def search(run: Run, *, plot: bool, json: bool) -> None:
-    """Runs it under a view, draws it, reports it. Exit code 130 when it was interrupted."""
+    """Runs it under a view and reports it. Exit code 130 when it was interrupted."""
     from evo.cli.reporting import print_summary
     from evo.live import watching
 
     with watching(terminal=is_terminal() and not json, stream=sys.stderr if json else sys.stdout) as observe:
-        summary = run.search(observe)
-    if plot and summary.evaluations:
-        from evo.plots import run_picture
-
-        summary = replace(summary, picture=run_picture(summary.path))
+        summary = run.search(observe, picture=plot)
     if json:
         emit_json(summary.facts())
     else:
@@ -113,7 +108,8 @@ def certify(
 ) -> None:
     """Measure candidates afresh, on held-out shapes.
 
-    In new processes, with new secret seeds, against every baseline; the certificates are kept in the run's database. Useful after a compiler upgrade or on another machine. Exit code 2 when a candidate fails.
+    In new processes, with new secret seeds, against every baseline; the certificates are kept in the run's database.
+    Useful after a compiler upgrade or on another machine. Exit code 2 when a candidate fails.
     """
     from dataclasses import asdict
 

@@ -98,14 +98,14 @@ def read_record(run: Path) -> RunRecord:
         certified = Certified(best.certified_against, best.certified.value, best.certified.low, best.certified.high)
     return RunRecord(
         name=facts.name,
-        problem=facts.problem,
+        problem=Path(facts.problem).name,
         target=facts.target,
         speedup=speedup,
         outcome=tuple(outcome for outcome, _, _ in evaluations),
         operator=operators,
         axes=tuple(AxisLabels(name, labels) for name, labels in axes),
         elites=elites,
-        baseline="the space's median" if facts.target == "tabular" else "NumPy",
+        baseline="the median" if facts.target == "tabular" else "NumPy",
         seed_speedup=max(seeds, default=None),
         certified=certified,
     )
