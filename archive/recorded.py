@@ -58,6 +58,11 @@ class RecordedSpace(Space):
     def size(self) -> int:
         return len(self._rows)
 
+    def restricted(self, rows: Collection[tuple[Value, ...]]) -> Space:
+        wanted = RecordedSpace(self.names, self.domains, self.requires, rows)
+        both = [tuple(self.values(key).values()) for key in wanted.keys() if key in self._members]  # noqa: SIM118 - no dictionary
+        return RecordedSpace(self.names, self.domains, self.requires, both)
+
     def keys(self) -> Iterator[Key]:
         """The rows' keys in the order they were listed."""
         return iter(self._rows)
