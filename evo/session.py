@@ -16,6 +16,7 @@ from evo.budget import Budget, StopReason
 from evo.certificates import load_certificate, store_certificate
 from evo.config import Config
 from evo.engine import Engine, EngineSettings
+from evo.errors import UserError
 from evo.executors.base import Executor, ExecutorError
 from evo.progress import Stage
 from evo.replay import replay
@@ -94,7 +95,13 @@ class Session:
 
     async def _open(self) -> None:
         self.reporter.enter(Stage.OPEN)
-        await self.executor.start()
+        try:
+            await self.executor.start()
+        except ExecutorError as error:
+            first = str(error).partition("\n")[0]
+            raise UserError(
+                "The evaluator cannot be started.", found=first, remedy="Run `evo doctor` to see what this machine lacks."
+            ) from error
         self.lineage.environment(await self.executor.environment())
         seeds = self.executor.seeds()
         archive = self._archive(seeds[0])

@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -72,8 +73,13 @@ class Failed:
         return otherwise(self.text) if self.user is None else UserError(**self.user)
 
 
+def read_only(facts: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    """A read-only mapping; the class itself has no name that pickle could find."""
+    return MappingProxyType(facts)
+
+
 def _reduce(mapping: MappingProxyType[Any, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return MappingProxyType, (dict(mapping),)
+    return read_only, (dict(mapping),)
 
 
 copyreg.pickle(MappingProxyType, _reduce)  # frozen facts default to an empty read-only mapping
@@ -100,10 +106,10 @@ def main(descriptor: int, parent: int) -> None:
         while True:
             request: Request = connection.recv()
             try:
-                answer: Done | Failed = Done(getattr(evaluator, request.method)(*request.arguments))
+                answer = ForkingPickler.dumps(Done(getattr(evaluator, request.method)(*request.arguments)))
             except Exception as error:
-                answer = _failed(error)
-            connection.send(answer)
+                answer = ForkingPickler.dumps(_failed(error))
+            connection.send_bytes(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone or done
     finally:
