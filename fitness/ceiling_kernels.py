@@ -101,11 +101,9 @@ def _level(library: ctypes.CDLL, crew: _Crew, memory: _Memory, size: int) -> Lev
 
 
 def _gather(library: ctypes.CDLL, crew: _Crew, memory: _Memory, row: int) -> float:
-    picks = max(1024, (4 << 20) // row)
+    picks = 2 * last_level_cache_bytes() // row  # so many that no row is still cached when its turn comes again
     rng = np.random.default_rng(row)
-    indices: list[NDArray[np.int32]] = [
-        rng.integers(0, memory.size // row, picks, dtype=np.int32) for _ in crew.cores
-    ]  # fmt: skip
+    indices: list[NDArray[np.int32]] = [rng.integers(0, memory.size // row, picks, dtype=np.int32) for _ in crew.cores]
 
     def gather(thread: int, repetitions: int) -> object:
         for _ in range(repetitions):

@@ -22,6 +22,7 @@ OUTPUT = 64 << 20
 
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(.*)$")
 _FUNCTION = re.compile(r"^([0-9a-f]+) <(.+)>:$")
+_OFFSET = re.compile(r"[+-]0x[0-9a-f]+$")
 _TARGET = re.compile(r"^([0-9a-f]+)(?: <([^>]+)>)?")
 _PREFIXES = frozenset(
     {"lock", "rep", "repz", "repnz", "notrack", "bnd", "data16", "cs", "ds", "es", "fs", "gs", "ss", "addr32", "{evex}", "{vex}"}
@@ -37,7 +38,7 @@ class Instruction:
     operands: str
     """AT&T syntax, comments removed."""
     target: int | None
-    """Address that a direct jump or call goes to."""
+    """Address that a direct jump or call goes to, or that `lea` takes (of a function handed on, or of data)."""
     symbol: str
     """Name that objdump gives this address, e.g. `expf@plt`."""
 
@@ -94,28 +95,29 @@ def disassemble(path: Path, run: CommandRunner, disassembler: Path, *, timeout: 
 def parse(listing: str) -> tuple[dict[int, str], list[Instruction]]:
     """Function starts (address → name) and every instruction, by address."""
     starts: dict[int, str] = {}
-    rows: list[tuple[int, str, str]] = []
+    rows: list[tuple[int, str, str, str]] = []
     for line in listing.splitlines():
         match = _INSTRUCTION.match(line)
         if match is not None:
-            words = match[2].split("#", 1)[0].split(None, 1)
+            text, _, comment = match[2].partition("#")
+            words = text.split(None, 1)
             while words and words[0] in _PREFIXES and len(words) > 1:
                 words = words[1].split(None, 1)
             if words and words[0] != "...":
-                rows.append((int(match[1], 16), words[0], words[1].strip() if len(words) > 1 else ""))
-        elif (start := _FUNCTION.match(line)) is not None:
+                rows.append((int(match[1], 16), words[0], words[1].strip() if len(words) > 1 else "", comment.strip()))
+        elif (start := _FUNCTION.match(line)) is not None and not _OFFSET.search(start[2]):
             starts[int(start[1], 16)] = start[2].partition("@@")[0]
     rows.sort()
     found = []
-    for index, (address, mnemonic, operands) in enumerate(rows):
+    for index, (address, mnemonic, operands, comment) in enumerate(rows):
         following = rows[index + 1][0] if index + 1 < len(rows) else address + 1
-        target, symbol = _destination(mnemonic, operands)
+        target, symbol = _destination(mnemonic, comment if mnemonic == "lea" else operands)
         found.append(Instruction(address, min(following - address, 15), mnemonic, operands, target, symbol))
     return starts, found
 
 
 def reachable(starts: Mapping[int, str], instructions: Sequence[Instruction], entry: str = "kernel") -> Code:
-    """Follows every direct jump and call from `entry`; after an indirect jump the rest of its function counts as reachable."""
+    """Follows every direct jump and call, and every function whose address is taken, from `entry`; after an indirect jump the rest of its function counts as reachable."""
     index_of = {each.address: index for index, each in enumerate(instructions)}
     begin = next((address for address, name in starts.items() if name == entry), None)
     if begin is None or begin not in index_of:
@@ -147,6 +149,9 @@ def reachable(starts: Mapping[int, str], instructions: Sequence[Instruction], en
                     waiting.append(each.target)
                 else:
                     indirect += 1
+            elif each.mnemonic == "lea" and each.target in index_of:
+                calls[function].append((index, each.target))  # its address is handed to a runtime that calls it
+                waiting.append(each.target)
             elif each.is_jump:
                 if each.target in index_of:
                     edge.append(index_of[each.target])
@@ -197,7 +202,7 @@ def _depths(
 
 
 def _destination(mnemonic: str, operands: str) -> tuple[int | None, str]:
-    if not mnemonic.startswith(("j", "call")) or operands.startswith("*"):
+    if not mnemonic.startswith(("j", "call", "lea")) or operands.startswith("*"):
         return None, ""
     match = _TARGET.match(operands)
     return (int(match[1], 16), match[2] or "") if match else (None, "")

@@ -54,7 +54,7 @@ class SharedObject:
             self.symbols = self._read_symbols(_SHT_DYNSYM)
             self.local_symbols = self._read_symbols(_SHT_SYMTAB)
             self._dynamic = self._read_dynamic()
-        except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+        except (struct.error, IndexError, OverflowError, ValueError) as error:
             raise ElfError(f"{path}: found a damaged object ({error}), expected a 64-bit little-endian shared object") from error
 
     @property

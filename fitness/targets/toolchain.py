@@ -122,12 +122,10 @@ def cpu_flags() -> frozenset[str]:
 def _probe(command: Path) -> Toolchain:
     version_text = _ask(command, "--version")
     version = version_text.splitlines()[0] if version_text else ""
-    if "clang" in version_text.lower():
-        family = "clang"
-    elif "Free Software Foundation" in version_text:
-        family = "gcc"
-    else:
-        raise TargetError(f"{command}: found a compiler that calls itself {version!r}, expected GCC or Clang. {INSTALL}")
+    plain = _macros(command)
+    if "__GNUC__" not in plain:
+        raise TargetError(f"{command}: found a command that calls itself {version!r}, expected GCC or Clang. {INSTALL}")
+    family = "clang" if "__clang__" in plain else "gcc"
     native = "-march=native" if _accepts(command, "-march=native") else "-mcpu=native"
     macros = _macros(command, native)
     present = cpu_flags()
