@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = ["Layout", "archive_heatmap", "draw_heatmap", "layout"]
 
 MOST_FACETS = 8
 COLOUR_MAP = "cividis"
+OTHER = "other"
+"""How descriptors name the bin for values outside their range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,17 @@ def archive_heatmap(record: RunRecord) -> Figure:
 
 def facet_grid(record: RunRecord) -> tuple[int, int]:
     """(columns, rows) of facets."""
-    facet = layout(record.axes).facet
-    count = 1 if facet is None else len(record.axes[facet].labels)
+    axes = without_unused_bins(record).axes
+    facet = layout(axes).facet
+    count = 1 if facet is None else len(axes[facet].labels)
     columns = min(count, 2 if count in (2, 4) else 3 if count <= 6 else 4)
     return columns, math.ceil(count / columns)
 
 
 def draw_heatmap(figure: FigureBase, record: RunRecord) -> None:
     """Draws into a figure or sub-figure: the facets and one colour bar for all of them."""
+    whole = record
+    record = without_unused_bins(record)
     plan = layout(record.axes)
     scale = colour_scale(record)
     columns, rows = facet_grid(record)
@@ -89,10 +94,20 @@ def draw_heatmap(figure: FigureBase, record: RunRecord) -> None:
     for axes in grid.flat[len(facets) :]:
         axes.set_visible(False)
     draw_colour_bar(figure, list(grid.flat), record, scale)
-    figure.suptitle(heading(record, plan), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.suptitle(heading(whole, plan), x=0.01, ha="left", fontsize=10, fontweight="bold")
     figure.supxlabel(record.axes[plan.x].name, fontsize=9)
     if plan.y is not None:
         figure.supylabel(record.axes[plan.y].name, fontsize=9)
+
+
+def without_unused_bins(record: RunRecord) -> RunRecord:
+    """Without the catch-all bins that nothing fell into: they would be empty rows and columns of every picture."""
+    used = [{cell[index] for cell in record.elites} for index in range(len(record.axes))]
+    axes = tuple(
+        AxisLabels(axis.name, axis.labels[:-1]) if axis.labels[-1] == OTHER and len(axis.labels) - 1 not in bins else axis
+        for axis, bins in zip(record.axes, used, strict=True)
+    )
+    return replace(record, axes=axes)
 
 
 def colour_scale(record: RunRecord) -> LogNorm:
@@ -127,7 +142,8 @@ def draw_map(axes: Axes, record: RunRecord, plan: Layout, facet: int | None, sca
     axes.imshow(np.ma.masked_invalid(values), cmap=COLOUR_MAP, norm=scale, aspect="auto", origin="lower", interpolation="nearest")
     if facet is not None and plan.facet is not None:
         axis = record.axes[plan.facet]
-        axes.set_title(f"{axis.name} = {axis.labels[facet]}", fontsize=8.5, fontweight="normal", pad=4)
+        between = " = " if len(axis.name) + len(axis.labels[facet]) < 28 else "\n"
+        axes.set_title(f"{axis.name}{between}{axis.labels[facet]}", fontsize=8.5, fontweight="normal", pad=4)
     label_bins(axes, x_labels, y_labels, named_y=plan.y is not None)
     for edge in np.arange(0.5, len(x_labels) - 1):
         axes.axvline(edge, color="white", linewidth=1.0)

@@ -95,7 +95,8 @@ def read_record(run: Path) -> RunRecord:
     best = facts.best
     certified = None
     if best is not None and best.certified is not None:
-        certified = Certified(best.certified_against, best.certified.value, best.certified.low, best.certified.high)
+        against = "NumPy" if best.certified_against == "numpy" else best.certified_against
+        certified = Certified(against, best.certified.value, best.certified.low, best.certified.high)
     return RunRecord(
         name=facts.name,
         problem=Path(facts.problem).name,
