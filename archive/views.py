@@ -72,16 +72,20 @@ WINDOW following AS (PARTITION BY c.run ORDER BY c.id)
 """
 
 ANCESTRY = """
--- Every ancestor of every candidate; depth: the shortest way to it; operator: what made the ancestor.
-WITH RECURSIVE line(run, candidate, ancestor, depth) AS (
-    SELECT run, child, parent, 1 FROM parents
-    UNION
-    SELECT line.run, line.candidate, a.parent, line.depth + 1
-    FROM line JOIN parents a ON a.run = line.run AND a.child = line.ancestor AND a.parent < a.child)
-SELECT line.run AS run, line.candidate AS candidate, line.ancestor AS ancestor, min(line.depth) AS depth, p.operator AS operator
-FROM line JOIN proposals p ON p.run = line.run AND p.number = line.ancestor
-GROUP BY line.run, line.candidate, line.ancestor
-ORDER BY line.run, line.candidate, depth, line.ancestor
+-- Every ancestor of every candidate; depth: the shortest way to it; operator: what made the ancestor. The recursion depends on
+-- the candidate, so that `where candidate = 40` follows that one's line only (CROSS JOIN keeps SQLite to this order).
+SELECT c.run AS run, c.number AS candidate, json_extract(a.value, '$[0]') AS ancestor, json_extract(a.value, '$[1]') AS depth,
+       p.operator AS operator
+FROM candidates c
+CROSS JOIN json_each((
+    WITH RECURSIVE line(ancestor, depth) AS (
+        SELECT parent, 1 FROM parents WHERE run = c.run AND child = c.number
+        UNION
+        SELECT up.parent, line.depth + 1
+        FROM line JOIN parents up ON up.run = c.run AND up.child = line.ancestor AND up.parent < up.child)
+    SELECT json_group_array(json_array(ancestor, depth))
+    FROM (SELECT ancestor, min(depth) AS depth FROM line GROUP BY ancestor ORDER BY 2, 1))) a
+CROSS JOIN proposals p ON p.run = c.run AND p.number = json_extract(a.value, '$[0]')
 """
 
 VIEWS: Mapping[str, str] = {"elites": ELITES, "best": BEST, "convergence": CONVERGENCE, "ancestry": ANCESTRY}
