@@ -167,18 +167,23 @@ def _typed(key: str, value: object, where: str) -> object:
 def default_descriptors(target: str, space: Space | None = None) -> Descriptors:
     """The axes a search uses when its config names none.
 
-    `cpp`: vector width, streaming stores, tile size and working set, coarse enough (bins of 4 and 5 octaves; working sets by
-    about L1, L2, L3 and memory) that a few hundred evaluations fill a fair part. Any other target: the two tunables of
-    `space` with the most levels (the first ones of equals), in about 8 bins when numeric with more than 8 levels.
+    `cpp`: vector width, memory pattern and tile size (bins of 4 octaves): coarse enough that a few hundred evaluations fill a
+    fair part. (The working set is a fact of the problem, the same for all its kernels, and divides nothing.) Any other
+    target: the two tunables of `space` with the most levels (the first ones of equals), in about 8 bins when numeric with
+    more than 8 levels.
     Raises DescriptorError when there is no such space.
     """
     if target == "cpp":
         return Descriptors(
             (
-                Categorical("vector_bits", "vector_bits", values=(0, 128, 256, 512)),
-                Categorical("streaming_stores", "streaming_stores", out_of_range="drop", values=(False, True)),
+                Categorical("vector_bits", "vector_bits", values=(0, 128, 256, 512), out_of_range="drop"),
+                Categorical(
+                    "memory_pattern",
+                    "memory_pattern",
+                    values=("scalar", "vector", "prefetch", "streaming", "gather"),
+                    out_of_range="drop",
+                ),
                 Log2("tile_elements", "tile_elements", low=1, high=1 << 16, step=4),
-                Log2("working_set", "working_set", low=1 << 10, high=1 << 25, step=5),
             )
         )
     if space is None or not space.names:

@@ -134,7 +134,7 @@ def test_a_malformed_config_is_an_error_that_names_the_key_and_what_was_expected
 
 def test_the_defaults_for_cpp_place_a_plain_profile() -> None:
     descriptors = default_descriptors("cpp")
-    profile = {"vector_bits": 256, "streaming_stores": False, "tile_elements": 4096, "working_set": 1 << 20}
+    profile = {"vector_bits": 256, "streaming_stores": 0, "tile_elements": 4096, "working_set": 1 << 20}
     assert descriptors.cell(profile) == (2, 0, 3, 2)
     assert descriptors.size <= 200
 
