@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -39,6 +40,11 @@ class WriterLock:
         except OSError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise LineageError(
+                    "cannot lock the run for writing", path=self.path, found=str(error.strerror), expected="a file system with locks",
+                    remedy="Keep runs on a local disk.",
+                ) from error  # fmt: skip
             raise self._busy(holder) from error
         self._descriptor: int | None = descriptor
         HELD.add(self._key)

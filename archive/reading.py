@@ -16,6 +16,7 @@ from archive.events import Event, EventKind
 from archive.kernel import Kernel
 from archive.schema import LineageError
 from archive.stats import Interval
+from archive.transactions import explained
 
 __all__ = ["Ancestor", "Reading", "RunRecord"]
 
@@ -73,10 +74,11 @@ class Reading:
 
     def candidates(self) -> Iterator[Candidate]:
         """Every finished candidate, in the order of commits."""
-        parents = self._parents()
-        kernels: dict[str, Kernel] = {}
-        for row in self.connection.execute(CANDIDATES + "ORDER BY c.id", (self.run,)):
-            yield self._candidate(row, parents.get(row[0], ()), kernels)
+        with explained(self.path):
+            parents = self._parents()
+            kernels: dict[str, Kernel] = {}
+            for row in self.connection.execute(CANDIDATES + "ORDER BY c.id", (self.run,)):
+                yield self._candidate(row, parents.get(row[0], ()), kernels)
 
     def candidate(self, number: int) -> Candidate | None:
         """One finished candidate; None when there is none of that number (yet)."""
@@ -170,9 +172,10 @@ class Reading:
 
     def select(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of any query (`select * from best`) as dicts by column name."""
-        cursor = self.connection.execute(sql, tuple(parameters))
-        names = [d[0] for d in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        with explained(self.path):
+            cursor = self.connection.execute(sql, tuple(parameters))
+            names = [d[0] for d in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def _latest_seconds(self) -> float:
         """How far the run's clock had come when it was last written."""

@@ -115,4 +115,4 @@ def explained(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         text = str(error)
         remedy = next((r for part, r in REMEDIES if part in text), "Report it together with the database.")
-        raise LineageError("the lineage cannot be stored", path=path, found=text, remedy=remedy) from error
+        raise LineageError("the lineage cannot be written or read", path=path, found=text, remedy=remedy) from error
