@@ -107,7 +107,8 @@ class Engine:
                     return reason
                 done, _ = await asyncio.wait(self._tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # a halted trip gives itself up
+                        task.result()
                 self._tick()
                 reason = self._reason()
                 if reason is not None and reason not in (StopReason.EXHAUSTED, StopReason.STALL):

@@ -293,7 +293,10 @@ def _outside_a_loop(work: Callable[[], T]) -> T:
     """Runs `work` here, or in a thread of its own where this one has an event loop already (a notebook)."""
     try:
         asyncio.get_running_loop()
+        occupied = True
     except RuntimeError:
+        occupied = False
+    if not occupied:
         return work()
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="evo-run") as pool:
         return pool.submit(work).result()

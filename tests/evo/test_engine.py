@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_builds_overlap_each_other_and_timing_and_only_one_kernel_is_timed_at_on
     spans = [(what, float(began), float(ended)) for began, ended, what, _ in map(str.split, journal.read_text().splitlines())]
     timed = sorted((began, ended) for what, began, ended in spans if what == "measure")
     built = [(began, ended) for what, began, ended in spans if what == "prepare"]
-    assert all(before[1] <= after[0] for before, after in zip(timed, timed[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(timed))
     beside_timing = [b for b in built if any(b[0] < ended and began < b[1] for began, ended in timed)]
     beside_building = [b for b in built if any(b[0] < ended and began < b[1] for began, ended in built if (began, ended) != b)]
     assert len(beside_timing) > len(built) / 2
