@@ -134,9 +134,9 @@ def test_a_malformed_config_is_an_error_that_names_the_key_and_what_was_expected
 
 def test_the_defaults_for_cpp_place_a_plain_profile() -> None:
     descriptors = default_descriptors("cpp")
-    profile = {"vector_bits": 256, "streaming_stores": 0, "tile_elements": 4096, "working_set": 1 << 20}
-    assert descriptors.cell(profile) == (2, 0, 3, 2)
-    assert descriptors.size <= 200
+    profile = {"vector_bits": 256, "memory_pattern": "streaming", "tile_elements": 4096}
+    assert descriptors.cell(profile) == (2, 3, 3)
+    assert descriptors.size == 100
 
 
 def test_a_recorded_space_is_described_by_its_two_widest_tunables() -> None:
@@ -169,3 +169,9 @@ def test_random_points_of_the_embedding_lie_where_profiles_lie() -> None:
     assert points.shape == (500, 4)
     assert points.min() >= 0.0 and points.max() <= 1.0
     assert len(np.unique(points[:, 1:], axis=0)) == 3
+
+
+def test_the_default_axis_of_memory_patterns_has_a_bin_for_each_that_the_disassembly_tells_apart() -> None:
+    from fitness.targets.instruction_mix import MEMORY_PATTERNS
+
+    assert default_descriptors("cpp").axes[1].labels == MEMORY_PATTERNS
