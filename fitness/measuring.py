@@ -1,0 +1,278 @@
+"""The cascade: one kernel from text to evaluation, cheapest stage first; each stage can end it (EVALUATION.md).
+
+`MeasuringEvaluator.prepare` runs policy, build and description (any thread, many at once); `measure` runs verification,
+screening, timing, canary and roofline on the device. Identity (stage 1) belongs to the engine, which knows the lineage.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Sequence
+
+import numpy as np
+
+from archive import stats
+from archive.evaluation import Diagnostic, Environment, Evaluation, Outcome, Samples
+from archive.kernel import Kernel
+from archive.space import Space
+from archive.tunables import TunableError, Value
+from fitness.certify import certify
+from fitness.environment import environment_of
+from fitness.inputs import DISTRIBUTIONS
+from fitness.problem import Problem, shape_label
+from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
+from fitness.sitting import Lane, Refused, Sitting
+from fitness.station import SEARCH_BASELINE, Station
+from fitness.targets.base import Artifact, BuildFailure, Target
+from fitness.timing import Timed, time_rounds
+
+__all__ = ["CANARY_DRIFT", "IMPOSSIBLE", "MeasuringEvaluator"]
+
+KERNEL = "kernel"
+INCUMBENT = "incumbent"
+DRAWS = 5
+"""Secret draws per distribution on the small shapes."""
+FULL_DISTRIBUTIONS = 2
+"""Distributions besides the timed one that each full shape is verified on per evaluation, drawn at random: over an elite's
+re-measurements all come round, and certification runs every one."""
+CANARY_DRIFT = 0.03
+IMPOSSIBLE = 0.95
+"""A median under this share of the least possible time is not believed."""
+
+
+class BaselineFailed(Exception):
+    """The problem's own baseline could not be run."""
+
+    def __init__(self, problem: str, refused: Refused) -> None:
+        super().__init__(f"the {refused.lane} baseline of problem {problem} failed: {refused.diagnostic.message}")
+
+
+class MeasuringEvaluator:
+    """Implements `fitness.protocol.Evaluator` for targets that build and run. Pickle the arguments, not the evaluator."""
+
+    inline = False
+    deterministic = False
+
+    def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
+        self.problem = problem
+        self.target = target
+        self.settings = settings
+        self._station: Station | None = None
+        self._environment: Environment | None = None
+
+    @property
+    def station(self) -> Station:
+        if self._station is None:
+            self._station = Station(self.problem, self.target, self.settings)
+        return self._station
+
+    def environment(self) -> Environment:
+        if self._environment is None:
+            self._environment = environment_of(self.problem, self.target, self.settings)
+        return self._environment
+
+    def seeds(self) -> Sequence[Kernel]:
+        return [self.problem.seed_kernel(self.target.name)]
+
+    def space(self, kernel: Kernel) -> Space:
+        return kernel.space
+
+    def close(self) -> None:
+        if self._station is not None:
+            self._station.close()
+            self._station = None
+
+    # -- off the device ----------------------------------------------------------------------------------------------
+
+    def prepare(self, kernel: Kernel) -> Prepared:
+        start = time.perf_counter()
+        try:
+            refused = self.target.policy(kernel)
+            if refused is not None:
+                return self._unprepared(kernel, Outcome.REJECTED, refused, start)
+            artifact = self.target.build(kernel)
+            built = time.perf_counter()
+            profile = self.target.describe(artifact, kernel, self.problem)
+        except BuildFailure as failure:
+            return self._unprepared(kernel, failure.outcome, failure.diagnostic, start)
+        except TunableError as error:
+            return self._unprepared(kernel, Outcome.BUILD_ERROR, Diagnostic("build", "malformed_tunable", str(error)), start)
+        except Exception as error:
+            return self._unprepared(kernel, Outcome.INFRASTRUCTURE_ERROR, _unexpected("build", error), start)
+        cost = {"build": built - start, "describe": time.perf_counter() - built}
+        return Prepared(kernel, profile, artifact.hash, artifact, None, cost)
+
+    def _unprepared(self, kernel: Kernel, outcome: Outcome, diagnostic: Diagnostic, start: float) -> Prepared:
+        cost = {"build": time.perf_counter() - start}
+        failed = Evaluation(kernel.id, outcome, (diagnostic,), cost=cost, environment=self.environment().id)
+        return Prepared(kernel, failed=failed, cost=cost)
+
+    # -- on the device -----------------------------------------------------------------------------------------------
+
+    def measure(self, prepared: Prepared, bar: Bar | None = None) -> Evaluation:
+        if prepared.failed is not None:
+            return prepared.failed
+        try:
+            try:
+                return self._believed(prepared, bar)
+            except BaselineFailed:
+                # Ours, and it ran before: a fresh runner, once, before the machine is blamed.
+                self.station.dismiss_baseline()
+                return self._believed(prepared, bar)
+        except Exception as error:
+            self.close()
+            return self._evaluation(prepared, Outcome.INFRASTRUCTURE_ERROR, (_unexpected("time", error),), {})
+
+    def _believed(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
+        """Measures, and again where the first reading may not be believed: the machine moved, or the time is impossible."""
+        evaluation = self._measure(prepared, bar)
+        if evaluation.ok and float(evaluation.profile["canary_drift"]) > CANARY_DRIFT and not _screened(evaluation):
+            evaluation = self._measure(prepared, bar)
+        if _impossible(evaluation):
+            evaluation = self._quarantine(self._measure(prepared, None))
+        return evaluation
+
+    def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
+        station = self.station
+        wall, cpu = time.perf_counter(), time.process_time()
+        before = station.canary.read()
+        with station.sitting() as sitting:
+            try:
+                lane = sitting.seat(KERNEL, self.target.program(self._artifact(prepared)))
+                self._verify(sitting, lane)
+                station.seat_baseline(sitting)
+                timed = self._time(sitting, (KERNEL,), bar)
+            except Refused as refused:
+                if refused.lane == SEARCH_BASELINE:
+                    raise BaselineFailed(self.problem.name, refused) from refused
+                cost = {**prepared.cost, **sitting.cost, "measure": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+                return self._evaluation(prepared, refused.outcome, (refused.diagnostic,), cost)
+        samples = timed.samples[KERNEL]
+        drift = before.drift(station.canary.read())
+        statistics = time.perf_counter()
+        facts = self._achieved(samples) | {"canary_drift": drift}
+        summary = stats.summarise(samples)
+        done = time.perf_counter()
+        cost = {**prepared.cost, **sitting.cost, "statistics": done - statistics, "measure": done - wall, "cpu": time.process_time() - cpu}
+        return self._evaluation(prepared, Outcome.OK, timed.diagnostics, cost, samples, summary, facts)
+
+    def _artifact(self, prepared: Prepared) -> Artifact:
+        """The built artifact, built again when somebody emptied the cache meanwhile."""
+        artifact = prepared.handle
+        assert isinstance(artifact, Artifact)
+        return artifact if artifact.path.exists() else self.target.build(prepared.kernel)
+
+    def _verify(self, sitting: Sitting, lane: Lane) -> None:
+        """Small shapes on every distribution, then full ones on a secret choice. Raises `Refused`."""
+        supply, secret = self.station.supply, random.SystemRandom()
+        small = [case for sizes in self.problem.small_shapes for case in supply.verification(sizes, DISTRIBUTIONS, DRAWS)]
+        secret.shuffle(small)
+        for case in small:
+            sitting.call(lane, case)
+        others = [d for d in DISTRIBUTIONS if d != supply.timed_distribution]
+        for sizes in self.problem.shapes:
+            chosen = secret.sample(others, min(FULL_DISTRIBUTIONS, len(others)))
+            for case in supply.verification(sizes, chosen, 1):
+                sitting.call(lane, case)
+
+    def _time(self, sitting: Sitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
+        cases = {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
+        settings = self.settings
+        return time_rounds(sitting, cases, names, SEARCH_BASELINE, cap=settings.repetitions, precision=settings.precision, bar=bar)
+
+    def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
+        """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes."""
+        sizes = {shape_label(s): s for s in self.problem.shapes}
+        times = {s.shape: float(np.median(s.seconds)) for s in samples}
+        shares = self.station.shares(samples, sizes)
+        return {
+            "bandwidth": stats.geometric_mean([self.problem.bytes_moved(sizes[label]) / t for label, t in times.items()]),
+            "flop_rate": stats.geometric_mean([max(1, self.problem.flops(sizes[label])) / t for label, t in times.items()]),
+            "roofline_share": stats.geometric_mean(list(shares.values())),
+            "roofline_share_best": max(shares.values()),
+            "seconds": stats.geometric_mean(list(times.values())),
+        }
+
+    def _quarantine(self, again: Evaluation) -> Evaluation:
+        """A time below the physical floor, twice: refused, with what was seen."""
+        if not _impossible(again):
+            return again
+        share = float(again.profile["roofline_share_best"])
+        message = (
+            f"measured at {share:.2f} of the roofline on one shape: faster than this machine can move the problem's bytes "
+            "or do its arithmetic; the time is not believed"
+        )
+        diagnostic = Diagnostic("roofline", "impossible_time", message, {"roofline_share": share, "limit": 1 / IMPOSSIBLE})
+        return Evaluation(
+            again.kernel_id, Outcome.REJECTED, (diagnostic,), samples=again.samples, profile=again.profile, cost=again.cost,
+            artifact=again.artifact, environment=again.environment,
+        )  # fmt: skip
+
+    def _evaluation(
+        self,
+        prepared: Prepared,
+        outcome: Outcome,
+        diagnostics: tuple[Diagnostic, ...],
+        cost: dict[str, float],
+        samples: tuple[Samples, ...] = (),
+        summary: stats.Interval | None = None,
+        facts: dict[str, Value] | None = None,
+    ) -> Evaluation:
+        objective, interval = (None, None) if summary is None else (summary.value, (summary.low, summary.high))
+        return Evaluation(
+            prepared.kernel.id, outcome, diagnostics, objective, interval, samples, {**prepared.profile, **(facts or {})}, cost,
+            prepared.artifact, self.environment().id,
+        )  # fmt: skip
+
+    # -- two kernels, and the final word -----------------------------------------------------------------------------
+
+    def duel(self, challenger: Prepared, incumbent: Prepared) -> Duel:
+        """Both kernels and the baseline interleaved in one sitting. Raises RuntimeError when either cannot be measured any more."""
+        prepared = {KERNEL: challenger, INCUMBENT: incumbent}
+        wall = time.perf_counter()
+        with self.station.sitting() as sitting:
+            try:
+                for name, one in prepared.items():
+                    sitting.seat(name, self.target.program(self._artifact(one)))
+                self.station.seat_baseline(sitting)
+                samples = self._time(sitting, tuple(prepared)).samples
+            except Refused as refused:
+                return self._walkover(prepared, refused, dict(sitting.cost))
+        cost = {**sitting.cost, "measure": time.perf_counter() - wall}
+        evaluations = {
+            name: self._evaluation(one, Outcome.OK, (), cost, samples[name], stats.summarise(samples[name]), self._achieved(samples[name]))
+            for name, one in prepared.items()
+        }
+        paired = tuple(Samples(c.shape, c.seconds, i.seconds) for c, i in zip(samples[KERNEL], samples[INCUMBENT], strict=True))
+        advantage = stats.summarise(paired)
+        return Duel(advantage.value, (advantage.low, advantage.high), evaluations[KERNEL], evaluations[INCUMBENT])
+
+    def _walkover(self, prepared: dict[str, Prepared], refused: Refused, cost: dict[str, float]) -> Duel:
+        """One of the two failed when called again: the other wins, and the failure is recorded as what it is."""
+        if refused.lane not in prepared:
+            raise BaselineFailed(self.problem.name, refused) from refused
+        failed = self._evaluation(prepared[refused.lane], refused.outcome, (refused.diagnostic,), cost)
+        other = INCUMBENT if refused.lane == KERNEL else KERNEL
+        stands = self._measure(prepared[other], None)
+        if refused.lane == KERNEL:
+            return Duel(-np.inf, (-np.inf, -np.inf), failed, stands)
+        return Duel(np.inf, (np.inf, np.inf), stands, failed)
+
+    def certify(self, prepared: Prepared, seed: Prepared | None = None) -> Certificate:
+        return certify(self.station, self.environment(), prepared, seed, self._artifact)
+
+
+def _screened(evaluation: Evaluation) -> bool:
+    return any(d.stage == "screen" for d in evaluation.diagnostics)
+
+
+def _impossible(evaluation: Evaluation) -> bool:
+    return evaluation.ok and float(evaluation.profile.get("roofline_share_best", 0.0)) > 1 / IMPOSSIBLE
+
+
+def _unexpected(stage: str, error: Exception) -> Diagnostic:
+    trace = "".join(traceback.format_exception(error))
+    message = f"the evaluator failed, not the kernel: {type(error).__name__}: {error}"
+    return Diagnostic(stage, "evaluator_error", message, {"traceback": trace[-4000:]})

@@ -1,0 +1,207 @@
+"""Interleaved, checked calls of several programs on the same fresh inputs: the one way anything is ever timed or verified.
+
+A *lane* is one program in its own runner. A *round* gives every lane one call on the same case, in an order that reverses
+from round to round (A B, B A, …), so that drift of the machine falls on all lanes alike and their ratios are paired.
+Checking and timing are the same path: each call of an unproven lane gets poisoned outputs, guard zones and a verdict, and
+nothing in the call tells the runner whether its time will count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from archive.evaluation import Diagnostic, Outcome
+from fitness.inputs import Case
+from fitness.problem import Problem, Sizes, shape_label
+from fitness.program import Program
+from fitness.referee import Call, Referee, Runner, RunnerFailure
+from fitness.slots import Slot
+from fitness.verify import judge
+
+__all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
+
+MAX_RETRIES = 2
+"""How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
+
+
+class Refused(Exception):
+    """A lane's kernel failed: `outcome` and `diagnostic` say how; `lane` says which."""
+
+    def __init__(self, lane: str, outcome: Outcome, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.lane = lane
+        self.outcome = outcome
+        self.diagnostic = diagnostic
+
+
+class SlotPool:
+    """Shared memory by shape, kept and pre-faulted between candidates.
+
+    Slots of a shape rotate over at least twice the last-level cache, so that no call finds its inputs in a cache
+    (EVALUATION.md, *Time*). Slots are poisoned before another runner may map them, so nothing of one candidate's
+    answers is left for the next.
+    """
+
+    def __init__(self, problem: Problem, *, cache_bytes: int, most: int = 4) -> None:
+        self._problem = problem
+        self._cache_bytes = cache_bytes
+        self._most = most
+        self._idle: dict[tuple[str, int], list[Slot]] = defaultdict(list)
+
+    def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
+        """Slots for one lane and shape; give them back with `release`."""
+        footprint = self._problem.footprint(sizes)
+        count = max(1, min(self._most, -(-2 * self._cache_bytes // max(1, footprint)))) if footprint > (1 << 20) else 1
+        idle = self._idle[shape_label(sizes), workspace]
+        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(count)]
+
+    def release(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
+            slot.poison()
+            self._idle[shape_label(slot.sizes), slot.workspace_bytes].append(slot)
+
+    def close(self) -> None:
+        for slots in self._idle.values():
+            for slot in slots:
+                slot.close()
+        self._idle.clear()
+
+
+@dataclass(eq=False)
+class Lane:
+    """One program in its runner, with its own slots."""
+
+    name: str
+    runner: Runner
+    trusted: bool = False
+    """A baseline: its outputs are checked on its first call of each shape only."""
+    seen: set[int] = field(default_factory=set)
+    """Numbers of the cases it was given."""
+    slots: dict[str, list[Slot]] = field(default_factory=dict)
+    turn: int = 0
+
+
+class Sitting:
+    """Lanes that are measured together on one core.
+
+    Use as a context manager: leaving it ends every runner and returns the slots.
+    """
+
+    def __init__(self, problem: Problem, referee: Referee, pool: SlotPool, *, call_timeout: float) -> None:
+        self._problem = problem
+        self._referee = referee
+        self._pool = pool
+        self._lanes: dict[str, Lane] = {}
+        self._flip = False
+        self.call_timeout = call_timeout
+        self.cost: dict[str, float] = defaultdict(float)
+        """Wall seconds by part: fork, fill, check, wait (round trips and freezing), kernel, and `calls`, `retries` as counts."""
+
+    def __enter__(self) -> Sitting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for lane in self._lanes.values():
+            self._retire(lane)
+        self._lanes.clear()
+
+    def seat(self, name: str, program: Program, *, trusted: bool = False) -> Lane:
+        """Loads `program` in a fresh runner. Raises `Refused` when it cannot be loaded."""
+        start = time.perf_counter()
+        try:
+            runner = self._referee.load(program, self._problem)
+        except RunnerFailure as failure:
+            raise Refused(name, failure.outcome, failure.diagnostic) from failure
+        finally:
+            self.cost["fork"] += time.perf_counter() - start
+        lane = self._lanes[name] = Lane(name, runner, trusted)
+        return lane
+
+    def adopt(self, lane: Lane) -> None:
+        """Adds a lane whose runner outlives this sitting (a baseline); it is not ended on leaving."""
+        self._lanes[lane.name] = lane
+
+    def _retire(self, lane: Lane) -> None:
+        if lane.trusted:
+            return
+        lane.runner.close()
+        for slots in lane.slots.values():
+            self._pool.release(slots)
+        lane.slots.clear()
+
+    def lane(self, name: str) -> Lane:
+        return self._lanes[name]
+
+    def round(self, cases: Iterator[Case], *, without: Collection[str] = ()) -> tuple[Case, Mapping[str, float]]:
+        """One call of every lane (but those named in `without`) on the next fresh case, retried on another when the core was preempted.
+
+        Returns the case and seconds by lane. Raises `Refused` for the lane that failed, and StopIteration when the
+        supply of fresh cases is used up.
+        """
+        for attempt in range(MAX_RETRIES + 1):
+            case = next(cases)
+            lanes = [lane for lane in self._lanes.values() if lane.name not in without]
+            if self._flip:
+                lanes.reverse()
+            self._flip = not self._flip
+            calls = {lane.name: self.call(lane, case) for lane in lanes}
+            if not any(call.preempted for call in calls.values()):
+                break
+            if attempt == MAX_RETRIES:
+                self.cost["preempted"] += 1
+                break
+            self.cost["retries"] += 1
+        return case, {name: call.seconds for name, call in calls.items()}
+
+    def call(self, lane: Lane, case: Case) -> Call:
+        """One checked call. Raises `Refused`."""
+        if case.number in lane.seen and not lane.trusted:
+            raise AssertionError("a runner must see each case at most once")
+        slot = self._slot(lane, case)
+        begin = time.perf_counter()
+        late = slot.late_write()
+        if late is not None:
+            raise Refused(lane.name, Outcome.REJECTED, _placed(late, case))
+        slot.fill(case.inputs)
+        slot.poison()
+        filled = time.perf_counter()
+        try:
+            call = lane.runner.call(slot, self.call_timeout)
+        except RunnerFailure as failure:
+            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case)) from failure
+        finally:
+            returned = time.perf_counter()
+            self.cost["fill"] += filled - begin
+            self.cost["calls"] += 1
+        if not lane.trusted or case.number not in lane.seen:
+            broken = slot.guards_broken()
+            if broken is not None:
+                raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case))
+            wrong = judge(self._problem, case, slot.outputs)
+            if wrong is not None:
+                raise Refused(lane.name, Outcome.WRONG, wrong)
+        lane.seen.add(case.number)
+        self.cost["check"] += time.perf_counter() - returned
+        self.cost["wait"] += returned - filled - call.seconds
+        self.cost["kernel"] += call.seconds
+        return call
+
+    def _slot(self, lane: Lane, case: Case) -> Slot:
+        slots = lane.slots.get(case.label)
+        if slots is None:
+            slots = lane.slots[case.label] = self._pool.rotation(case.sizes, lane.runner.workspace_bytes(case.sizes))
+        lane.turn += 1
+        return slots[lane.turn % len(slots)]
+
+
+def _placed(diagnostic: Diagnostic, case: Case) -> Diagnostic:
+    """The diagnostic with the shape it happened on."""
+    if "shape" in diagnostic.details:
+        return diagnostic
+    message = f"{diagnostic.message} (on shape {case.label}, {case.distribution} data)"
+    details = {**diagnostic.details, "shape": case.label, "distribution": case.distribution}
+    return Diagnostic(diagnostic.stage, diagnostic.reason, message, details)

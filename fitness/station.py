@@ -1,0 +1,115 @@
+"""Everything one device needs to measure one problem: referee, shared memory, secret cases, baselines, ceilings.
+
+A station is opened by the process that measures and by nobody else; it owns every runner and every byte of shared memory,
+and `close` gives all of it back.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+from archive.evaluation import Samples
+from fitness.canary import Canary
+from fitness.device import Device, last_level_cache_bytes
+from fitness.inputs import Case, CaseSupply
+from fitness.problem import Problem, Sizes, shape_label
+from fitness.program import Program
+from fitness.protocol import EvaluationSettings
+from fitness.referee import Referee
+from fitness.roofline import Ceilings, minimum_seconds
+from fitness.sandbox import choose
+from fitness.sitting import Lane, Sitting, SlotPool
+from fitness.targets.base import Target
+
+__all__ = ["Station", "baseline_names", "baseline_program", "measuring_core"]
+
+SEARCH_BASELINE = "numpy"
+"""The baseline that the objective of a search is relative to; certification measures all of them."""
+
+
+def measuring_core(settings: EvaluationSettings) -> int:
+    """The configured core, else the last one this process may run on (the first ones serve interrupts and everybody else)."""
+    return settings.core if settings.core is not None else max(os.sched_getaffinity(0))
+
+
+def baseline_names(problem: Problem) -> tuple[str, ...]:
+    """Baselines of the problem that can run here: a baseline named after a package needs the package."""
+    return tuple(name for name in problem.baselines if name == SEARCH_BASELINE or importlib.util.find_spec(name) is not None)
+
+
+def baseline_program(problem: Problem, name: str) -> Program:
+    return Program(kind="python", path=problem.baselines[name], entry=name)
+
+
+class Station:
+    """Opened lazily, on the first measurement. Not thread-safe: one device does one thing at a time."""
+
+    def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
+        self.problem = problem
+        self.target = target
+        self.settings = settings
+        self.core = measuring_core(settings)
+        self.sandbox = choose(settings.sandbox)
+        self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
+        self.pool = SlotPool(problem, cache_bytes=last_level_cache_bytes())
+        self.supply = CaseSupply(problem)
+        self.canary = Canary()
+        self.device: Device = target.device()
+        self._baseline: Lane | None = None
+        self._floors: dict[str, float] = {}
+
+    @property
+    def ceilings(self) -> Ceilings:
+        return self.device.ceilings
+
+    def sitting(self) -> Sitting:
+        return Sitting(self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)
+
+    def seat_baseline(self, sitting: Sitting) -> None:
+        """Adds the search baseline, whose runner is kept between sittings (it is ours, and slow to start)."""
+        if self._baseline is None:
+            self._baseline = sitting.seat(SEARCH_BASELINE, baseline_program(self.problem, SEARCH_BASELINE), trusted=True)
+        else:
+            sitting.adopt(self._baseline)
+
+    def floor(self, sizes: Sizes) -> float:
+        """Least seconds one call can take on this device, by the measured ceilings."""
+        label = shape_label(sizes)
+        if label not in self._floors:
+            self._floors[label] = minimum_seconds(
+                self.ceilings,
+                bytes_moved=self.problem.bytes_moved(sizes),
+                flops=self.problem.flops(sizes),
+                footprint=self.problem.footprint(sizes),
+            )
+        return self._floors[label]
+
+    def shares(self, samples: tuple[Samples, ...], sizes_of: dict[str, Sizes]) -> dict[str, float]:
+        """Share of the roofline by shape: least possible seconds / median measured seconds."""
+        import numpy as np
+
+        return {s.shape: self.floor(sizes_of[s.shape]) / float(np.median(s.seconds)) for s in samples}
+
+    def timed_cases(self, sizes: Sizes) -> Iterator[Case]:
+        """The problem's timed cases of one shape in a fresh secret order; a runner must get them from one iterator only."""
+        import random
+
+        order = list(range(self.supply.timed_count(sizes)))
+        random.SystemRandom().shuffle(order)
+        for index in order:
+            yield self.supply.timed(sizes, index)
+
+    def dismiss_baseline(self) -> None:
+        """Ends the kept baseline runner; the next sitting starts another."""
+        if self._baseline is not None:
+            self._baseline.runner.close()
+            for slots in self._baseline.slots.values():
+                self.pool.release(slots)
+            self._baseline = None
+
+    def close(self) -> None:
+        self.dismiss_baseline()
+        self.referee.close()
+        self.pool.close()

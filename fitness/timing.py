@@ -1,0 +1,97 @@
+"""Rounds of paired calls until enough is known (EVALUATION.md, *Time*): the interval is narrow, the cap is reached, or the
+candidate is hopeless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archive import stats
+from archive.evaluation import Diagnostic, Samples
+from fitness.inputs import Case
+from fitness.protocol import Bar
+from fitness.racing import SCREEN_ROUNDS, hopeless
+from fitness.sitting import Sitting
+
+__all__ = ["Timed", "time_rounds"]
+
+MIN_ROUNDS = 4
+"""Rounds before an interval is believed."""
+TIME_LIMIT = 4.0
+"""Seconds inside kernels after which a slow candidate is not repeated further."""
+
+Seconds = dict[str, dict[str, list[float]]]
+"""Seconds by shape label, lane name, round."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timed:
+    samples: Mapping[str, tuple[Samples, ...]]
+    """By lane: one entry per shape, each paired with the baseline lane."""
+    diagnostics: tuple[Diagnostic, ...]
+    """Why it ended early, when it did."""
+
+
+def time_rounds(
+    sitting: Sitting,
+    cases: Mapping[str, Iterator[Case]],
+    names: Sequence[str],
+    baseline: str,
+    *,
+    cap: int,
+    precision: float,
+    bar: Bar | None = None,
+) -> Timed:
+    """Times the lanes `names` against the lane `baseline`; a round is one call of every lane on every shape.
+
+    `cases` gives fresh cases by shape label, `cap` the most rounds, `precision` the width in ln of the 95 % interval at
+    which to stop. Only a single lane races against a `bar`. Raises `fitness.sitting.Refused`.
+    """
+    seconds: Seconds = {label: {name: [] for name in (*names, baseline)} for label in cases}
+    ended: Diagnostic | None = None
+    for done in range(1, cap + 1):
+        try:
+            _round(sitting, cases, seconds)
+        except StopIteration:
+            break
+        ended = _reason_to_stop(seconds, names, baseline, done, sitting.cost["kernel"], bar)
+        if ended is not None or (done >= MIN_ROUNDS and _precise(seconds, names, baseline, precision)):
+            break
+    return Timed({name: _paired(seconds, name, baseline) for name in names}, () if ended is None else (ended,))
+
+
+def _round(sitting: Sitting, cases: Mapping[str, Iterator[Case]], seconds: Seconds) -> None:
+    for label, fresh in cases.items():
+        _, measured = sitting.round(fresh)
+        for name, value in measured.items():
+            seconds[label][name].append(value)
+
+
+def _reason_to_stop(seconds: Seconds, names: Sequence[str], baseline: str, done: int, spent: float, bar: Bar | None) -> Diagnostic | None:
+    if bar is not None and done == SCREEN_ROUNDS and len(names) == 1:
+        ratios = [stats.log_ratios(samples) for samples in _paired(seconds, names[0], baseline)]
+        if hopeless(ratios, bar):
+            elite = f"{np.exp(bar.objective):.3g}x"
+            message = f"stopped after {done} rounds: even its optimistic bound is slower than the elite of its cell ({elite})"
+            return Diagnostic("screen", "clearly_worse", message, {"bar": bar.kernel_id, "bar_objective": bar.objective})
+    if done >= SCREEN_ROUNDS and spent > TIME_LIMIT:
+        return Diagnostic("time", "slow", f"{done} rounds took more than {TIME_LIMIT:g} s inside kernels; not repeated further")
+    return None
+
+
+def _precise(seconds: Seconds, names: Sequence[str], baseline: str, precision: float) -> bool:
+    summaries = (stats.summarise(_paired(seconds, name, baseline)) for name in names)
+    return all(summary.high - summary.low <= precision for summary in summaries)
+
+
+def _paired(seconds: Seconds, name: str, baseline: str) -> tuple[Samples, ...]:
+    """One lane's samples; a round that broke off half-way leaves shapes with different counts, which is harmless."""
+    return tuple(Samples(label, _floats(rows[name]), _floats(rows[baseline][: len(rows[name])])) for label, rows in seconds.items())
+
+
+def _floats(values: Sequence[float]) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)
