@@ -7,9 +7,7 @@ Framework", IEEE Trans. Evol. Comp. 22(2), 2018, in its simplest form.
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Mapping
-from itertools import accumulate
 from random import Random
 from typing import Annotated
 
@@ -19,7 +17,7 @@ from archive.candidate import Candidate, Cell
 from archive.elite import Elite
 from evo.strategies.base import Move, Strategy
 from evo.strategies.random import sample_of_a_seed
-from operators.base import View
+from operators.base import View, operator_class, pick
 
 __all__ = ["DEFAULT_OPERATORS", "MapElites"]
 
@@ -30,9 +28,6 @@ DEFAULT_OPERATORS: Mapping[str, float] = {
     "crossover": 2.0,
     "sample": 1.0,
 }
-PARENTS = {"crossover": 2, "graft": 2}
-"""Operators that take more than one parent."""
-
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -60,8 +55,8 @@ class MapElites(Strategy):
         self._initial = initial
         self._greed = greed
         self._curiosity = curiosity
-        self._operators = list(weights)
-        self._bounds = list(accumulate(weights.values()))
+        self._weights = weights
+        self._parents = {name: operator_class(name).parents for name in weights}
         self._evaluated = 0
         self._children: dict[Cell, int] = {}
         self._homes: dict[int, Cell] = {}
@@ -70,16 +65,15 @@ class MapElites(Strategy):
         elites = view.archive.elites()
         if not elites or self._evaluated < self._initial:
             return sample_of_a_seed(view, rng)
-        name = self._operators[min(bisect(self._bounds, rng.random() * self._bounds[-1]), len(self._operators) - 1)]
+        name = pick(self._weights, rng)
         if name == "sample":
             return sample_of_a_seed(view, rng)
         parent = self._choose(elites, rng)
-        if PARENTS.get(name, 1) == 1:
+        if self._parents[name] < 2:
             return Move(name, (parent.number,))
-        if len(elites) == 1:
-            # Nobody to cross with: vary the one there is.
-            alone = [other for other in self._operators if PARENTS.get(other, 1) == 1]
-            return Move(alone[0], (parent.number,)) if alone else sample_of_a_seed(view, rng)
+        if len(elites) == 1:  # nobody to cross with: vary the one there is
+            alone = next((other for other, parents in self._parents.items() if parents == 1), "sample")
+            return Move(alone, (parent.number,))
         partner = elites[rng.randrange(len(elites) - 1)]
         if partner.number == parent.number:
             partner = elites[-1]

@@ -21,6 +21,7 @@ from archive.evaluation import Diagnostic, Environment, Evaluation, Outcome, Sam
 from archive.kernel import Kernel
 from archive.space import Space
 from archive.stats import summarise
+from evo.errors import UserError
 from fitness.protocol import Bar, Certificate, Duel, Estimate, Prepared
 
 SEED = """\
@@ -54,6 +55,8 @@ class Instant:
     """What the seed's verification says, when it fails."""
     trouble: Path | None = None
     """While this file exists, measuring dies, hangs or fails as its text says, once for each line of it."""
+    chatter: str = ""
+    """Printed whenever something is measured."""
     journal: Path | None = None
     """Grows by a line for each prepare, measure and duel: `TIME WHAT KERNEL`."""
 
@@ -94,6 +97,8 @@ class InstantEvaluator:
         began = time.time()
         if self.behaviour.measure_seconds:
             time.sleep(self.behaviour.measure_seconds)
+        if self.behaviour.chatter:
+            print(self.behaviour.chatter, flush=True)
         evaluation = self._misbehave(prepared.kernel) or self._measured(prepared)
         self._note("measure", prepared.kernel, began)
         return evaluation
@@ -157,3 +162,10 @@ def speed(kernel: Kernel) -> float:
     values = {name: float(value) for name, value in kernel.values.items()}
     tile = -0.3 * abs(math.log2(values["TILE"]) - 4)
     return 1.5 + tile - 0.1 * abs(values.get("UNROLL", 4.0) - 4) + 0.4 * values["VECTOR"]
+
+
+def refuse(kind: str) -> InstantEvaluator:
+    """A factory that cannot: for want of something the user can put right, or out of a defect."""
+    if kind == "user":
+        raise UserError("There is no sandbox.", key="evaluation.sandbox", found="none", remedy="Install bubblewrap.")
+    raise RuntimeError("no such device")
