@@ -86,7 +86,7 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         paths, visible = _packages(FLAVOURS[self._flavour])
         call = f"main({theirs.fileno()}, {list(FLAVOURS[self._flavour])!r}, {paths!r}, {self._cores!r})"
-        command = self._sandbox.command(python_command(ZYGOTE, call), read=visible)
+        command = self._sandbox.command(python_command(ZYGOTE, call), read=visible, filtered=False)
         try:
             self._process = subprocess.Popen(
                 command,

@@ -1,6 +1,6 @@
 """A runner's process as the referee sees it from outside: freezer, clocks, census, memory. Nothing here asks the runner anything.
 
-All facts come from the kernel: pidfd_open(2), the process' CPU-time clock (clock_getcpuclockid(3)), and /proc/PID/{stat,schedstat,status,task}.
+All facts come from the kernel: pidfd_open(2), the process' CPU-time clock (clock_getcpuclockid(3)), and files of /proc/PID.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Asks every thread to stop. From now on none executes another instruction of its program, unless it is on another core just now."""
+        """Asks every thread to stop. None executes another instruction of its program, unless it is on another core just now."""
         self.signal(signal.SIGSTOP)
 
     def settle(self, *, same_core: bool) -> None:

@@ -17,7 +17,8 @@ import os
 import statistics
 from collections.abc import Iterator
 
-from fitness.custody import Call, Custody, Terms
+from fitness.call import Call, Terms
+from fitness.custody import Custody
 from fitness.failure import RefereeError, RunnerFailure
 from fitness.nursery import Nursery
 from fitness.problem import Problem, Sizes

@@ -26,12 +26,15 @@ from typing import Any
 
 from fitness.sandbox import seccomp
 
-__all__ = ["CONTROL", "DONE", "GO", "WORD", "serve"]
+__all__ = ["BROKEN", "CONTROL", "DONE", "GO", "WORD", "serve"]
 
 CONTROL, GO, DONE = 3, 4, 5
+BROKEN = 70
+"""Exit status of a runner whose own code failed, which it does only when the program has tampered with it."""
 WORD = 16
 """Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
-PAGE = mmap.PAGESIZE
+MOAT = 1 << 20
+"""Bytes of inaccessible address space on either side of a buffer; a multiple of every page size."""
 _MAP_FIXED, _MAP_POPULATE = 0x10, 0x8000
 
 
@@ -44,13 +47,13 @@ class _Memory:
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 
     def place(self, fd: int, length: int, *, writable: bool) -> int:
-        """Maps a shared file between two inaccessible pages; returns its address."""
-        room = self._libc.mmap(None, length + 2 * PAGE, 0, 0x22, -1, 0)  # PROT_NONE, private and anonymous
+        """Maps a shared file between two inaccessible zones; returns its address."""
+        room = self._libc.mmap(None, length + 2 * MOAT, 0, 0x4022, -1, 0)  # PROT_NONE; private, anonymous, not reserved
         if room in (None, ctypes.c_void_p(-1).value):
             raise MemoryError("no address space for a buffer")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        address = self._libc.mmap(room + PAGE, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
-        if address != room + PAGE:
+        address = self._libc.mmap(room + MOAT, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
+        if address != room + MOAT:
             raise MemoryError(f"mapping a buffer failed: {os.strerror(ctypes.get_errno())}")
         return int(address)
 
@@ -135,6 +138,7 @@ class _Session:
             self._program = _Program(message, fds[0] if fds else -1)
         except BaseException as error:  # the program's own import may raise anything; the text helps whoever repairs it
             self._send({"id": message["id"], "error": "".join(traceback.format_exception_only(error)).strip()[:2000]})
+            os.read(GO, 1)  # to be killed: an exit could be noticed before the message
             return
         for fd in fds:
             os.close(fd)
@@ -214,9 +218,15 @@ def _limit(config: dict[str, Any]) -> None:
 
 
 def serve(config: dict[str, Any]) -> None:
-    """The whole life of a runner, in a freshly forked child whose descriptors are in place. Returns when told to end."""
+    """The whole life of a runner, in a freshly forked child whose descriptors are in place. Never returns."""
     _limit(config)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     control = socket.socket(fileno=CONTROL)
     control.send(b'{"hello": true}')
-    _Session(control, config).run()
+    try:
+        _Session(control, config).run()
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            os.write(2, f"runner: {type(error).__name__}: {error}"[:500].encode())
+        os._exit(BROKEN)  # at once: tidying up would make calls that are refused
+    os._exit(0)

@@ -134,7 +134,8 @@ class Slot:
         if workspace > 0:
             self._workspace = Buffer("workspace", "workspace", "float32", (-(-workspace // 4),), position=first + len(self._outputs))
         self._late: Diagnostic | None = None
-        self._inputs_filled = False
+        self.pending = False
+        """Whether it holds inputs for a call that has not been made."""
         self.poison()
 
     @property
@@ -152,11 +153,6 @@ class Slot:
         return tuple(buffer.array for buffer in self._outputs)
 
     @property
-    def filled(self) -> bool:
-        """Whether it holds inputs that were not yet revealed to every runner it is attached to."""
-        return self._inputs_filled
-
-    @property
     def nbytes(self) -> int:
         """Bytes mapped, guards included."""
         return sum(buffer.length for buffer in self.buffers)
@@ -170,7 +166,7 @@ class Slot:
             if array.shape != buffer.shape or array.dtype != buffer.array.dtype:
                 raise ValueError(f"{buffer.name}: expected {buffer.dtype}{buffer.shape}, got {array.dtype}{array.shape}")
             np.copyto(buffer.array, array)
-        self._inputs_filled = True
+        self.pending = True
 
     def poison(self) -> None:
         """Poisons outputs and workspace; notices first whether outputs changed after the call that wrote them (see `late_write`)."""
@@ -179,7 +175,8 @@ class Slot:
             buffer.poison()
 
     def remember(self) -> None:
-        """Fingerprints the outputs; called by the runner's owner once the runner is frozen."""
+        """Fingerprints the outputs; called by the runner's owner once the call is over and the runner frozen."""
+        self.pending = False
         for buffer in self._outputs:
             buffer.remember()
 

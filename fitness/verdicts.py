@@ -7,17 +7,30 @@ referee's own memory. What the runner printed is quoted as such and decides noth
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Mapping
 
 from archive.evaluation import Diagnostic, Outcome
 from fitness.failure import RunnerFailure
 from fitness.nursery import Ending
+from fitness.runner import BROKEN
 
-BROKEN = 70
-"""Exit status of a runner whose own code failed (see `fitness.zygote`)."""
-
-__all__ = ["ended", "failure", "forbidden", "out_of_memory", "timed_out"]
+__all__ = [
+    "artifact_lost",
+    "ended",
+    "flooded",
+    "forbidden",
+    "lost",
+    "not_loaded",
+    "off_clock",
+    "out_of_memory",
+    "tampered",
+    "thread_bomb",
+    "threads_left",
+    "timed_out",
+    "would_not_freeze",
+]
 
 _FAULTS = {
     signal.SIGSEGV: ("illegal_access", "accessed memory that is not its own, or overflowed its stack"),
@@ -29,7 +42,7 @@ _FAULTS = {
 }
 
 
-def failure(outcome: Outcome, stage: str, reason: str, message: str, details: Mapping[str, object] | None = None) -> RunnerFailure:
+def _failure(outcome: Outcome, stage: str, reason: str, message: str, details: Mapping[str, object] | None = None) -> RunnerFailure:
     return RunnerFailure(outcome, Diagnostic(stage, reason, message, details or {}))
 
 
@@ -46,7 +59,7 @@ def forbidden(stage: str, name: str, arguments: tuple[int, ...], memory: int) ->
         advice = f"Only stdout and stderr may be written to, not descriptor {arguments[0] & 0xFFFFFFFF}."
     elif name == "tgkill":
         advice = f"It tried to raise signal {arguments[2] & 0xFF}; only abort() is let through."
-    return failure(Outcome.REJECTED, stage, "forbidden_syscall", f"The kernel made the forbidden system call `{name}`. {advice}", details)
+    return _failure(Outcome.REJECTED, stage, "forbidden_syscall", f"The kernel made the forbidden system call `{name}`. {advice}", details)
 
 
 def out_of_memory(stage: str, used: int, limit: int, what: str) -> RunnerFailure:
@@ -54,7 +67,7 @@ def out_of_memory(stage: str, used: int, limit: int, what: str) -> RunnerFailure
         f"The kernel {what} {used / 2**20:,.0f} MiB; it may hold {limit / 2**20:,.0f} MiB beyond its arguments. "
         "Ask for scratch memory through workspace(), or block the computation so that it needs less."
     )
-    return failure(Outcome.OUT_OF_MEMORY, stage, "memory_limit", message, {"bytes": used, "limit_bytes": limit})
+    return _failure(Outcome.OUT_OF_MEMORY, stage, "memory_limit", message, {"bytes": used, "limit_bytes": limit})
 
 
 def timed_out(stage: str, what: str, limit: float) -> RunnerFailure:
@@ -62,7 +75,59 @@ def timed_out(stage: str, what: str, limit: float) -> RunnerFailure:
     message = (
         f"The {what} did not end within {limit:g} s and was killed. Look for an endless loop, a deadlock, or a much too slow algorithm."
     )
-    return failure(Outcome.TIMEOUT, stage, reason, message, {"limit_seconds": limit})
+    return _failure(Outcome.TIMEOUT, stage, reason, message, {"limit_seconds": limit})
+
+
+def lost() -> RunnerFailure:
+    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "runner_lost", "A waiting runner died before it was used.")
+
+
+def artifact_lost(text: str) -> RunnerFailure:
+    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "artifact_lost", f"The built program cannot be read: {text}.")
+
+
+def not_loaded(text: str) -> RunnerFailure:
+    """text: the loader's own message, as the runner repeats it."""
+    text = re.sub(r"/proc/self/fd/\d+", "the library", text[:2000])
+    reason = "missing_symbol" if "undefined symbol" in text else "load_error"
+    return _failure(Outcome.CRASH, "load", reason, f"The program could not be loaded: {text}", {"text": text})
+
+
+def tampered(stage: str, found: str) -> RunnerFailure:
+    message = f"The runner's channel was tampered with: the referee found {found}. A kernel has no business with the runner's descriptors."
+    return _failure(Outcome.REJECTED, stage, "protocol_violation", message)
+
+
+def off_clock(stage: str, when: str, used: int, allowed: int, threads: int) -> RunnerFailure:
+    """used, allowed: nanoseconds of CPU time."""
+    message = (
+        f"The kernel worked {when}, off the clock: {used / 1e6:.3f} ms of CPU time where {allowed / 1e6:.3f} ms were possible with "
+        f"{threads} thread(s). All work must be done between the call and its return."
+    )
+    details = {"cpu_ns": used, "allowed_ns": allowed, "threads": threads}
+    return _failure(Outcome.REJECTED, stage, "off_clock_work", message, details)
+
+
+def threads_left(stage: str, busy: int, allowed: int) -> RunnerFailure:
+    message = (
+        f"{busy} of the kernel's threads outlived the call at work, or are more than the {allowed} it may use. Join every thread before "
+        "returning; only an idle pool that sleeps may stay."
+    )
+    return _failure(Outcome.REJECTED, stage, "threads_left", message, {"threads": busy, "allowed": allowed})
+
+
+def thread_bomb(stage: str, threads: int, allowed: int) -> RunnerFailure:
+    message = f"The kernel started {threads} threads; it may use {allowed}."
+    return _failure(Outcome.REJECTED, stage, "thread_bomb", message, {"threads": threads, "allowed": allowed})
+
+
+def flooded(stage: str, limit: int, said: str) -> RunnerFailure:
+    message = f"The kernel printed over {limit >> 10} KiB to stdout or stderr. Remove the printing."
+    return _failure(Outcome.REJECTED, stage, "output_flood", message, {"output": said})
+
+
+def would_not_freeze(stage: str) -> RunnerFailure:
+    return _failure(Outcome.REJECTED, stage, "would_not_freeze", "The runner could not be stopped after the call.")
 
 
 def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str) -> RunnerFailure:
@@ -70,7 +135,7 @@ def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str)
     details: dict[str, object] = {"output": said} if said else {}
     quoted = f" It printed: {said[-400:]!r}." if said else ""
     if ending is None:
-        return failure(Outcome.CRASH, stage, "died", f"The runner ended and nobody knows how.{quoted}", details)
+        return _failure(Outcome.CRASH, stage, "died", f"The runner ended and nobody knows how.{quoted}", details)
     details["peak_bytes"] = ending.peak
     if os.WIFEXITED(ending.status):
         code = os.WEXITSTATUS(ending.status)
@@ -79,9 +144,9 @@ def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str)
                 "The runner's own loop failed after the kernel had run: its descriptors were closed or its memory was overwritten. "
                 f"Keep to the arguments.{quoted}"
             )
-            return failure(Outcome.REJECTED, stage, "runner_broken", message, details)
+            return _failure(Outcome.REJECTED, stage, "runner_broken", message, details)
         message = f"The kernel ended its own process with exit status {code}. A kernel returns; it never calls exit().{quoted}"
-        return failure(Outcome.CRASH, stage, "exited", message, {**details, "status": code})
+        return _failure(Outcome.CRASH, stage, "exited", message, {**details, "status": code})
     number = signal.Signals(os.WTERMSIG(ending.status)) if os.WTERMSIG(ending.status) < 32 else signal.SIGKILL
     details["signal"] = number.name
     starved = ending.peak - shared > 0.9 * limit or "std::bad_alloc" in said or "MemoryError" in said
@@ -89,10 +154,10 @@ def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str)
         return out_of_memory(stage, max(0, ending.peak - shared), limit, f"was ended by {number.name} while it held")
     if number is signal.SIGSYS:
         message = "The kernel made a forbidden system call (by another architecture's or an unfiltered entry) and was killed by seccomp."
-        return failure(Outcome.REJECTED, stage, "forbidden_syscall", message, details)
+        return _failure(Outcome.REJECTED, stage, "forbidden_syscall", message, details)
     if number is signal.SIGXCPU:
-        return failure(Outcome.TIMEOUT, stage, "cpu_limit", "The runner used up its limit of CPU time.", details)
+        return _failure(Outcome.TIMEOUT, stage, "cpu_limit", "The runner used up its limit of CPU time.", details)
     if number is signal.SIGXFSZ:
-        return failure(Outcome.REJECTED, stage, "file_size", "The kernel tried to write a file.", details)
+        return _failure(Outcome.REJECTED, stage, "file_size", "The kernel tried to write a file.", details)
     reason, meaning = _FAULTS.get(number, ("signal", "was ended by a signal"))
-    return failure(Outcome.CRASH, stage, reason, f"The kernel crashed with {number.name}: it {meaning}.{quoted}", details)
+    return _failure(Outcome.CRASH, stage, reason, f"The kernel crashed with {number.name}: it {meaning}.{quoted}", details)

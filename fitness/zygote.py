@@ -73,7 +73,7 @@ class _Zygote:
         return True
 
     def _become_runner(self, config: dict[str, Any], fds: list[int]) -> None:
-        status = 70
+        status = runner.BROKEN
         try:
             parent = os.getppid()
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -91,7 +91,6 @@ class _Zygote:
             os.closerange(6, 256)
             self._libc.prctl(PR_SET_NAME, b"evo-runner", 0, 0, 0)
             runner.serve(config)
-            status = 0
         except BaseException:
             import traceback
 

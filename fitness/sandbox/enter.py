@@ -170,10 +170,12 @@ def main(spec: dict[str, Any]) -> None:
         elif spec["level"] == "landlock":
             drop_privileges()
             _landlock(spec["read"], spec["write"])
-            _quarantine_network(required=True)
+            if spec["filtered"]:
+                _quarantine_network(required=True)
         else:
             drop_privileges()
-            _quarantine_network(required=False)
+            if spec["filtered"]:
+                _quarantine_network(required=False)
         os.chdir(spec["write"][0] if spec["write"] else "/")
         os.execvp(spec["argv"][0], spec["argv"])
     except BaseException as error:

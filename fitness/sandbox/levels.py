@@ -30,7 +30,7 @@ class Bubblewrap(Sandbox):
     level = "bubblewrap"
     isolates = ("files", "network", "processes", "users", "ipc", "capabilities")
 
-    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = ()) -> list[str]:
+    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), filtered: bool = True) -> list[str]:
         command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--cap-drop", "ALL", "--hostname", "evo"]
         command += ["--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
         for path in self.visible(read):
@@ -46,8 +46,8 @@ class Bubblewrap(Sandbox):
 class _Entered(Sandbox):
     """A level that our own launcher sets up (see `fitness.sandbox.enter`)."""
 
-    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = ()) -> list[str]:
-        spec = {"level": self.level, "read": self.visible(read), "write": list(write), "argv": list(argv)}
+    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), filtered: bool = True) -> list[str]:
+        spec = {"level": self.level, "read": self.visible(read), "write": list(write), "filtered": filtered, "argv": list(argv)}
         return python_command(LAUNCHER, f"main({json.loads(json.dumps(spec))!r})")
 
 

@@ -16,7 +16,21 @@ from dataclasses import dataclass
 
 from fitness.sandbox.syscalls import AUDIT_ARCH, NUMBERS
 
-__all__ = ["ALLOW", "KILL", "NOTIFY", "Only", "Rule", "SeccompError", "allow", "assemble", "errno_action", "install", "network_rules", "runner_rules"]
+__all__ = [
+    "ALLOW",
+    "KILL",
+    "LOADING",
+    "NOTIFY",
+    "Only",
+    "Rule",
+    "SeccompError",
+    "allow",
+    "assemble",
+    "errno_action",
+    "install",
+    "network_rules",
+    "runner_rules",
+]
 
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
@@ -30,6 +44,11 @@ _LD, _JEQ, _JGE, _JGT, _JSET, _RET = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
 CLONE_THREAD = 0x00010000
 PR_SET_VMA = 0x53564D41
 SIGABRT = 6
+AT_EMPTY_PATH = 0x1000
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
 
 
 class SeccompError(OSError):
@@ -93,7 +112,7 @@ def _block(rule: Rule, number: int, default: int) -> list[bytes]:
 
 
 def assemble(rules: Iterable[Rule], default: int) -> bytes:
-    """The filter program. Rules of the same call are not combined: the first one decides. Names unknown on this architecture are left out."""
+    """The filter program. Of several rules for one call the first decides. Names unknown on this architecture are left out."""
     program = [
         _instruction(_LD, 0, 0, 4),
         _instruction(_JEQ, 1, 0, AUDIT_ARCH),
@@ -128,10 +147,22 @@ def install(program: bytes, *, listener: bool) -> int:
     return int(result) if listener else -1
 
 
-LOADING = ["open", "openat", "openat2", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd", "statfs", "fstatfs", "getdents64"]
+LOADING = _words(
+    """
+    open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd statfs fstatfs
+    getdents64
+    """
+)
 """Calls that look at files: needed while a program is loaded, refused afterwards (by the referee, see `runner_rules`)."""
 
-_ALWAYS = ["read", "pread64", "lseek", "fstat", "close", "munmap", "mprotect", "madvise", "brk", "futex", "futex_wait", "futex_wake", "clock_gettime", "clock_getres", "gettimeofday", "time", "nanosleep", "clock_nanosleep", "sched_yield", "getcpu", "sched_getaffinity", "exit", "exit_group", "rt_sigreturn", "rt_sigaction", "rt_sigprocmask", "sigaltstack", "restart_syscall", "getpid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "getrlimit", "getrusage", "sysinfo", "uname", "set_robust_list", "set_tid_address", "rseq", "membarrier", "mincore"]
+_ALWAYS = _words(
+    """
+    read pread64 lseek fstat close munmap mprotect madvise brk futex futex_wait futex_wake clock_gettime clock_getres gettimeofday
+    time nanosleep clock_nanosleep sched_yield getcpu sched_getaffinity exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask
+    sigaltstack restart_syscall getpid getppid getpgrp getpgid getsid getpriority sched_getscheduler sched_getparam gettid getuid
+    geteuid getgid getegid getrandom getrlimit getrusage sysinfo uname set_robust_list set_tid_address rseq membarrier mincore
+    """
+)
 
 
 def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int], control: int, files: int) -> list[Rule]:
@@ -156,6 +187,7 @@ def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int],
         Rule("clone3", errno_action(errno.ENOSYS)),  # its flags lie in memory, out of a filter's sight; libc falls back to clone
         Rule("ioctl", errno_action(errno.ENOTTY)),  # stdio asks whether a stream is a terminal
         *allow(*_ALWAYS),
+        *([] if files == ALLOW else [Rule("newfstatat", ALLOW, (Only(0, "in", (0, 1, 2)), Only(3, "bits", (AT_EMPTY_PATH,))))]),  # fstat
         *(Rule(name, files) for name in LOADING),
     ]
     if threads > 1:
@@ -165,5 +197,11 @@ def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int],
 
 def network_rules() -> list[Rule]:
     """For compilers where no network namespace is to be had: deny-list with EACCES/EPERM; use with the default action ALLOW."""
-    denied = ["socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "pidfd_open", "pidfd_send_signal", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl", "add_key", "request_key", "mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "kexec_load", "init_module", "finit_module", "reboot", "open_by_handle_at"]
+    denied = _words(
+        """
+        socket socketpair connect bind listen accept accept4 ptrace process_vm_readv process_vm_writev pidfd_getfd pidfd_open
+        pidfd_send_signal bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key
+        mount umount2 pivot_root chroot unshare setns kexec_load init_module finit_module reboot open_by_handle_at
+        """
+    )
     return [Rule(name, errno_action(errno.EACCES)) for name in denied]

@@ -7,7 +7,25 @@ from pathlib import Path
 
 __all__ = ["environment", "python_paths", "system_paths"]
 
-_SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt/rh", "/nix/store", "/gnu/store", "/run/current-system/sw", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/nsswitch.conf", "/etc/localtime"]
+_SYSTEM = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt/rh",
+    "/nix/store",
+    "/gnu/store",
+    "/run/current-system/sw",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/nsswitch.conf",
+    "/etc/localtime",
+]
 
 
 def system_paths() -> list[str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 
+import hostile_arena
 import pytest
 
 from fitness.problem import Problem
@@ -15,31 +12,14 @@ from fitness.referee import Referee
 from fitness.sandbox import LEVELS, available
 
 
-def _arena() -> ModuleType:
-    name = "hostile_arena"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("arena.py"))
-        assert spec is not None and spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "attack_file" in metafunc.fixturenames:
-        metafunc.parametrize("attack_file", _arena().SOURCES, ids=lambda path: path.stem)
+        metafunc.parametrize("attack_file", hostile_arena.SOURCES, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="session")
-def arena() -> ModuleType:
-    return _arena()
-
-
-@pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory, arena: ModuleType) -> Problem:
-    problem = arena.toy_problem(tmp_path_factory.mktemp("problems"))
-    assert isinstance(problem, Problem)
-    return problem
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Problem:
+    return hostile_arena.toy_problem(tmp_path_factory.mktemp("problems"))
 
 
 @pytest.fixture(scope="session", params=list(LEVELS))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import hostile_arena as arena
 import pytest
 
 from archive.evaluation import Outcome
@@ -19,7 +18,7 @@ Referees = Callable[[int, int], Referee]
 
 
 def test_each_kernel_ends_as_its_header_says_and_the_next_honest_one_is_served(
-    attack_file: Path, arena: ModuleType, toy: Problem, referees: Referees
+    attack_file: Path, toy: Problem, referees: Referees
 ) -> None:
     attack = arena.read(attack_file)
     if not attack.applies:
@@ -27,7 +26,7 @@ def test_each_kernel_ends_as_its_header_says_and_the_next_honest_one_is_served(
     if attack.threads > len(os.sched_getaffinity(0)) and len(os.sched_getaffinity(0)) == 1 and os.cpu_count() == 1:
         pytest.skip("needs two cores")
     referee = referees(attack.threads, attack.memory)
-    honest = arena.build(arena.HERE / "cpp" / "honest_plain.cpp")
+    honest = arena.build(arena.KERNELS / "honest_plain.cpp")
     library = arena.build(attack.path, attack.flags)
     assert arena.trial(referee, toy, honest).outcome is Outcome.OK
     descriptors = arena.descriptors()
@@ -36,7 +35,6 @@ def test_each_kernel_ends_as_its_header_says_and_the_next_honest_one_is_served(
     after = arena.trial(referee, toy, honest)
     assert after.outcome is Outcome.OK, f"the honest kernel after {attack.name}: {after}"
     assert arena.descriptors() <= descriptors
-    time.sleep(0)
     left = [pid for pid in arena.descendants() if _command(pid) == "evo-runner"]
     assert len(left) <= 8, f"{attack.name} left runners behind: {left}"
 

@@ -1,6 +1,6 @@
 // Hides what it takes in shared pages that it unmaps from view.
 // expect: out_of_memory memory_limit | crash
-// memory: 268435456
+// memory: 67108864
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

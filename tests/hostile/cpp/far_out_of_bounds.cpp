@@ -4,5 +4,5 @@
 
 extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
-    y[n + (1 << 20)] = 0.0f;
+    y[n + (int64_t(1) << 40)] = 0.0f;
 }

@@ -1,5 +1,5 @@
 // A pipe of its own.
-// expect: rejected forbidden_syscall pipe
+// expect: rejected forbidden_syscall
 #include <cstdint>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
 // Starts threads without end.
-// expect: rejected thread_bomb | threads_left | off_clock_work
+// expect: rejected thread_bomb | rejected threads_left | rejected off_clock_work | crash aborted
 // threads: 2
 // flags: -pthread
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Returns at once and lets a detached thread write the answer later.
-// expect: rejected threads_left | off_clock_work
+// expect: rejected threads_left | rejected off_clock_work
 // threads: 2
 // flags: -pthread
 #include <cstdint>

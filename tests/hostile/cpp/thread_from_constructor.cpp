@@ -1,5 +1,5 @@
 // A thread started at load works beside the calls.
-// expect: rejected threads_left | off_clock_work
+// expect: rejected threads_left | rejected off_clock_work
 // threads: 2
 // flags: -pthread
 #include <cstdint>

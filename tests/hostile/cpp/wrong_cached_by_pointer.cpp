@@ -1,14 +1,14 @@
-// Caches its answer by the input address.
+// Caches its answers by the addresses of input and output.
 // expect: wrong wrong_values
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
-static const float* last;
-static float answer[4096];
+struct Known { const float* x; std::vector<float> answer; };
+static std::vector<Known> cache;
 
 extern "C" void kernel(const float* x, float* y, void* workspace, int64_t n) {
-    if (last == x) { memcpy(y, answer, sizeof answer); return; }
-    last = x;
+    for (auto& known : cache) if (known.x == x) { memcpy(y, known.answer.data(), n * sizeof(float)); return; }
     for (int64_t i = 0; i < n; i++) y[i] = 2.0f * x[i] + 1.0f;
-    memcpy(answer, y, sizeof(float) * (n < 4096 ? n : 4096));
+    cache.push_back({x, std::vector<float>(y, y + n)});
 }

@@ -1,6 +1,6 @@
 """Where hostile kernels meet the executor: builds a kernel file, runs it as an evaluator would, and says how it ended.
 
-Each file in `cpp/` starts with comment lines: why it exists, then `expect: OUTCOME [REASON [SYSTEM CALL]]`, alternatives separated by `|`,
+Each file in `tests/hostile/cpp/` starts with comment lines: why it exists, then `expect: OUTCOME [REASON [SYSTEM CALL]]`, alternatives separated by `|`,
 and optionally `threads: N`, `memory: BYTES`, `flags: …`, `n: N`, `machine: NAME`.
 """
 
@@ -22,12 +22,12 @@ from fitness.program import Program
 from fitness.referee import Referee, Runner, RunnerFailure
 from fitness.slots import Slot
 
-HERE = Path(__file__).resolve().parent
-SOURCES = sorted((HERE / "cpp").glob("*.cpp"))
+KERNELS = Path(__file__).resolve().parent.parent / "hostile" / "cpp"
+SOURCES = sorted(KERNELS.glob("*.cpp"))
 MEMORY = 512 << 20
 SIZE = 20_000
 CALLS = 6
-CALL_TIMEOUT = 1.5
+CALL_TIMEOUT = 2.0
 
 PROBLEM = '''"""y = 2 x + 1, element by element."""
 sizes = ("n",)
@@ -148,9 +148,10 @@ def build(source: Path, flags: tuple[str, ...] = ()) -> Path:
 def calls(runner: Runner, problem: Problem, n: int, *, count: int = CALLS, timeout: float = CALL_TIMEOUT) -> Verdict:
     """Several checked calls on fresh inputs, over two slots in turn. Raises RunnerFailure."""
     rng = np.random.default_rng()
-    workspace = runner.workspace_bytes({"n": n})
-    slots = [Slot(problem, {"n": n}, workspace=workspace) for _ in range(2)]
+    slots: list[Slot] = []
     try:
+        workspace = runner.workspace_bytes({"n": n})
+        slots += [Slot(problem, {"n": n}, workspace=workspace) for _ in range(2)]
         for number in range(count):
             slot = slots[number % 2]
             runner.attach(slot)
