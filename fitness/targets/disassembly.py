@@ -117,7 +117,10 @@ def parse(listing: str) -> tuple[dict[int, str], list[Instruction]]:
 
 
 def reachable(starts: Mapping[int, str], instructions: Sequence[Instruction], entry: str = "kernel") -> Code:
-    """Follows every direct jump and call, and every function whose address is taken, from `entry`; after an indirect jump the rest of its function counts as reachable."""
+    """What `entry` reaches by direct jumps and calls, and through functions whose address it takes.
+
+    After an indirect jump the instructions behind it count as reachable too.
+    """
     index_of = {each.address: index for index, each in enumerate(instructions)}
     begin = next((address for address, name in starts.items() if name == entry), None)
     if begin is None or begin not in index_of:

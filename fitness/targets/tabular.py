@@ -38,7 +38,7 @@ def declarations(recording: Recording, values: Sequence[Value]) -> str:
     lines = []
     for index, name in enumerate(recording.names):
         domain = sorted({row.values[index] for row in recording.rows})
-        lines.append(f"{name} = {show(values[index])}  # evo: {{{', '.join(show(value) for value in domain)}}}")
+        lines.append(f"{name} = {_literal(values[index])}  # evo: {{{', '.join(map(_literal, domain))}}}")
     return "\n".join(lines) + "\n"
 
 
@@ -173,6 +173,11 @@ class TabularEvaluator:
             **{name: value for name, value in self.recording.facts.items() if isinstance(value, str | int | float | list | dict)},
         }
         return Environment(f"tabular-{self.recording.digest[:16]}", facts)
+
+
+def _literal(value: Value) -> str:
+    """As the text spells it: like Python."""
+    return repr(value) if isinstance(value, bool) else show(value)
 
 
 def _outcome(status: str) -> tuple[Outcome, str]:
