@@ -19,6 +19,8 @@ __all__ = ["LiveView", "PlainView", "duration", "plain_line", "sparkline", "watc
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_INTERVAL = 5.0
 """Seconds between plain lines."""
+QUIET_INTERVALS = 6
+"""Intervals after which a line is repeated although nothing in it has changed."""
 REDRAWS = 4
 """Redraws per second on a terminal."""
 
@@ -48,6 +50,8 @@ class PlainView:
         self.interval = interval
         self._stage: str | None = None
         self._next = 0.0
+        self._last = ""
+        self._unchanged = 0
         self._closed = False
 
     def observe(self, progress: Progress) -> None:
@@ -55,9 +59,11 @@ class PlainView:
         if progress.message:
             self._print(f"{progress.stage}: {progress.message}")
         if progress.stage != self._stage or now >= self._next:
-            self._stage = progress.stage
-            self._next = now + self.interval
-            self._print(plain_line(progress))
+            line = plain_line(progress)
+            self._unchanged = self._unchanged + 1 if line == self._last else 0
+            if self._unchanged % QUIET_INTERVALS == 0:
+                self._print(line)
+            self._stage, self._last, self._next = progress.stage, line, now + self.interval
 
     def _print(self, line: str) -> None:
         """A reader that closed the pipe ends the view, not the run."""

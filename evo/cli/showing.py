@@ -82,7 +82,7 @@ def heading(candidate: Candidate) -> dict[str, str]:
         if candidate.kernel.values:
             rows["tunables"] = ", ".join(f"{name} {value}" for name, value in candidate.kernel.values.items())
     if evaluation is not None and evaluation.cost:
-        rows["cost"] = ", ".join(f"{stage} {1e3 * seconds:.1f} ms" for stage, seconds in evaluation.cost.items())
+        rows["cost"] = ", ".join(spent(stage, amount) for stage, amount in evaluation.cost.items())
     return rows
 
 
@@ -96,6 +96,11 @@ def print_samples(samples: Sequence[Samples]) -> None:
         rows.append((sample.shape, str(len(mine)), f"{np.median(mine):.4g}", spread, f"{np.median(base):.4g}", ratio))
     columns = ("shape", "n", "median ms", "range ms", "baseline ms", "speedup")
     table(columns, rows, right=columns[1:])
+
+
+def spent(stage: str, amount: float) -> str:
+    """Costs are seconds, but for what is counted."""
+    return f"{stage} {amount:.0f}" if stage in ("calls", "retries") else f"{stage} {1e3 * amount:.1f} ms"
 
 
 def number(value: object) -> str:

@@ -47,6 +47,14 @@ def test_plain_lines_come_at_stage_changes_messages_and_intervals_only() -> None
     assert [line.split(" ")[0] for line in lines] == ["open", "search", "search:", "certify"]
 
 
+def test_an_unchanged_line_is_repeated_seldom() -> None:
+    log = io.StringIO()
+    view = PlainView(log, interval=0)
+    for _ in range(13):
+        view.observe(SEARCHING)
+    assert len(log.getvalue().splitlines()) == 3
+
+
 def test_a_log_that_nobody_reads_any_more_does_not_end_the_run() -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
