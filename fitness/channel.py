@@ -147,12 +147,12 @@ class Channel:
         """Bytes waiting on the program's stdout and stderr."""
         return int(struct.unpack("i", fcntl.ioctl(self.seat.output, termios.FIONREAD, b"\0\0\0\0"))[0])
 
-    def said(self) -> str:
+    def said(self) -> bytes:
         """The last of what the program printed; quoted in diagnostics, believed nowhere."""
         try:
-            return os.read(self.seat.output, 1 << 16)[-2000:].decode(errors="replace").strip()
+            return os.read(self.seat.output, 1 << 16)[-2000:]
         except OSError:
-            return ""
+            return b""
 
     def close(self) -> None:
         self.seat.close()

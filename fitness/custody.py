@@ -58,6 +58,7 @@ class Custody:
             os.setpriority(os.PRIO_PROCESS, seat.pid, PRIORITY)
         self._attached: dict[int, tuple[int, Slot]] = {}
         self._space = self._mapped = self._moats = self._largest = 0
+        self._places: list[verdicts.Place] = []
         self._loading = True
         self._has_workspace = False
         self._stage = "load"
@@ -152,11 +153,18 @@ class Custody:
         with self._judged("load"):
             self._bound_address_space()
             question = {"slot": number, "sizes": list(slot.sizes.values()), "buffers": buffers}
-            self._ask("attach", question, [buffer.fd for buffer in slot.buffers])
+            answer = self._ask("attach", question, [buffer.fd for buffer in slot.buffers])
+            self._note_places(slot, answer.get("addresses"))
         self._attached[id(slot)] = (number, slot)  # the slot is kept, so that its id stays its own
         if hidden is not None:
             slot.reveal(hidden)
             slot.poison()
+
+    def _note_places(self, slot: Slot, addresses: object) -> None:
+        """Where the runner says it mapped the arguments; only ever used to word a message."""
+        if isinstance(addresses, list) and len(addresses) == len(slot.buffers) and all(isinstance(a, int) for a in addresses):
+            places = [(f"{b.role} `{b.name}`", a, b.nbytes) for b, a in zip(slot.buffers, addresses, strict=True)]
+            self._places = [*places, *self._places][:64]
 
     def _ask(self, what: str, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         self._nothing_revealed()
@@ -308,7 +316,9 @@ class Custody:
             self._end()
             raise verdicts.tampered(self._stage, "its channel closed") from None
         ending = self._nursery.ending(self._number)
-        raise verdicts.ended(self._stage, ending, self._terms.memory, self._mapped, self._channel.said()) from None
+        raise verdicts.ended(
+            self._stage, ending, self._terms.memory, self._mapped, self._channel.said(), self._places
+        ) from None
 
     def _end(self) -> None:
         self.process.kill()

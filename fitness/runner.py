@@ -24,13 +24,16 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from fitness import fault
 from fitness.sandbox import seccomp
 
-__all__ = ["BROKEN", "CONTROL", "DONE", "GO", "WORD", "serve"]
+__all__ = ["BROKEN", "CONTROL", "DONE", "GO", "RAISED", "WORD", "serve"]
 
 CONTROL, GO, DONE = 3, 4, 5
 BROKEN = 70
 """Exit status of a runner whose own code failed, which it does only when the program has tampered with it."""
+RAISED = 71
+"""Exit status of a runner whose (Python) program let an exception escape."""
 WORD = 16
 """Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
 MOAT = 1 << 20
@@ -133,6 +136,7 @@ class _Session:
             # A woken batch task does not preempt: the referee gets to its wait before the call begins, so that what it then waits
             # for the core is somebody else's doing.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        fault.install()
         self._confine(message)
         try:
             self._program = _Program(message, fds[0] if fds else -1)
@@ -175,8 +179,18 @@ class _Session:
                 self._answer()
                 continue
             function, arguments = calls[number]
-            function(*arguments)
+            try:
+                function(*arguments)
+            except BaseException as error:
+                self._raised(error)
             write(DONE, word[:8])
+
+    def _raised(self, error: BaseException) -> None:
+        """A Python program let an exception escape."""
+        with contextlib.suppress(BaseException):
+            write = f"{type(error).__name__}: {error}"
+            os.write(2, write[:2000].encode())
+        os._exit(RAISED)
 
     def _answer(self) -> None:
         message, fds = self._receive()

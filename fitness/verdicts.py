@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from archive.evaluation import Diagnostic, Outcome
+from fitness import fault
 from fitness.failure import RunnerFailure
 from fitness.nursery import Ending
-from fitness.runner import BROKEN
+from fitness.runner import BROKEN, MOAT, RAISED
 
 __all__ = [
+    "Place",
     "artifact_lost",
     "ended",
     "flooded",
@@ -32,7 +34,10 @@ __all__ = [
     "would_not_freeze",
 ]
 
-_FAULTS = {
+Place = tuple[str, int, int]
+"""(name, address, bytes) of an argument in a runner, by its own word."""
+
+_FAULTS: dict[int, tuple[str, str]] = {
     signal.SIGSEGV: ("illegal_access", "accessed memory that is not its own, or overflowed its stack"),
     signal.SIGBUS: ("bus_error", "accessed memory that cannot be backed, or misaligned"),
     signal.SIGFPE: ("arithmetic_fault", "divided an integer by zero, or overflowed a division"),
@@ -83,7 +88,8 @@ def lost() -> RunnerFailure:
 
 
 def artifact_lost(text: str) -> RunnerFailure:
-    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "artifact_lost", f"The built program cannot be read: {text}.")
+    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "Place",
+    "artifact_lost", f"The built program cannot be read: {text}.")
 
 
 def not_loaded(text: str) -> RunnerFailure:
@@ -121,17 +127,32 @@ def thread_bomb(stage: str, threads: int, allowed: int) -> RunnerFailure:
     return _failure(Outcome.REJECTED, stage, "thread_bomb", message, {"threads": threads, "allowed": allowed})
 
 
-def flooded(stage: str, limit: int, said: str) -> RunnerFailure:
+def flooded(stage: str, limit: int, said: bytes) -> RunnerFailure:
     message = f"The kernel printed over {limit >> 10} KiB to stdout or stderr. Remove the printing."
-    return _failure(Outcome.REJECTED, stage, "output_flood", message, {"output": said})
+    return _failure(Outcome.REJECTED, stage, "output_flood", message, {"output": said.decode(errors="replace")})
 
 
 def would_not_freeze(stage: str) -> RunnerFailure:
     return _failure(Outcome.REJECTED, stage, "would_not_freeze", "The runner could not be stopped after the call.")
 
 
-def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str) -> RunnerFailure:
-    """The process is gone. shared: bytes of the slots it had mapped, which its peak includes."""
+def _near(address: int, places: Sequence[Place]) -> str:
+    """`, 4 bytes after the end of the output `y`` for an address close to an argument."""
+    best, text = MOAT, ""
+    for name, begin, nbytes in places:
+        if begin <= address < begin + nbytes:
+            return f", {address - begin} bytes into the {name}" + (", which is read-only" if name.startswith("input") else "")
+        distance, side = (address - begin - nbytes, "after the end") if address >= begin + nbytes else (begin - address, "before the start")
+        if distance < best:
+            best, text = distance, f", {distance} bytes {side} of the {name}"
+    return text
+
+
+def ended(stage: str, ending: Ending | None, limit: int, shared: int, printed: bytes, places: Sequence[Place] = ()) -> RunnerFailure:
+    """The process is gone. shared: bytes of the slots it had mapped, which its peak includes. places: where they were, as it said."""
+    number = os.WTERMSIG(ending.status) if ending is not None and os.WIFSIGNALED(ending.status) else 0
+    address, rest = fault.parse(printed, number)
+    said = rest.decode(errors="replace").strip()
     details: dict[str, object] = {"output": said} if said else {}
     quoted = f" It printed: {said[-400:]!r}." if said else ""
     if ending is None:
@@ -145,19 +166,26 @@ def ended(stage: str, ending: Ending | None, limit: int, shared: int, said: str)
                 f"Keep to the arguments.{quoted}"
             )
             return _failure(Outcome.REJECTED, stage, "runner_broken", message, details)
+        if code == RAISED:
+            return _failure(Outcome.CRASH, stage, "exception", f"The program raised an exception.{quoted}", details)
         message = f"The kernel ended its own process with exit status {code}. A kernel returns; it never calls exit().{quoted}"
         return _failure(Outcome.CRASH, stage, "exited", message, {**details, "status": code})
-    number = signal.Signals(os.WTERMSIG(ending.status)) if os.WTERMSIG(ending.status) < 32 else signal.SIGKILL
-    details["signal"] = number.name
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    details["signal"] = name
     starved = ending.peak - shared > 0.9 * limit or "std::bad_alloc" in said or "MemoryError" in said
-    if starved or number is signal.SIGKILL:
-        return out_of_memory(stage, max(0, ending.peak - shared), limit, f"was ended by {number.name} while it held")
-    if number is signal.SIGSYS:
+    if starved or number == signal.SIGKILL:
+        return out_of_memory(stage, max(0, ending.peak - shared), limit, f"was ended by {name} while it held")
+    if number == signal.SIGSYS:
         message = "The kernel made a forbidden system call (by another architecture's or an unfiltered entry) and was killed by seccomp."
         return _failure(Outcome.REJECTED, stage, "forbidden_syscall", message, details)
-    if number is signal.SIGXCPU:
+    if number == signal.SIGXCPU:
         return _failure(Outcome.TIMEOUT, stage, "cpu_limit", "The runner used up its limit of CPU time.", details)
-    if number is signal.SIGXFSZ:
+    if number == signal.SIGXFSZ:
         return _failure(Outcome.REJECTED, stage, "file_size", "The kernel tried to write a file.", details)
     reason, meaning = _FAULTS.get(number, ("signal", "was ended by a signal"))
-    return _failure(Outcome.CRASH, stage, reason, f"The kernel crashed with {number.name}: it {meaning}.{quoted}", details)
+    where = ""
+    if address is not None:
+        details["address"] = hex(address)
+        near = _near(address, places) if number in (signal.SIGSEGV, signal.SIGBUS) else ", that of the instruction"
+        where = f" The runner reports address {address:#x}{near} (its own word, which the kernel could forge)."
+    return _failure(Outcome.CRASH, stage, reason, f"The kernel crashed with {name}: it {meaning}.{where}{quoted}", details)

@@ -15,7 +15,7 @@ __all__ = ["LAUNCHER", "ZYGOTE", "interpreter", "python_command"]
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sandbox.enter")
-ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.runner", "fitness.zygote")
+ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
 
 _BOOTSTRAP = """
 import sys, types
