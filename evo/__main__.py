@@ -16,7 +16,13 @@ def main() -> None:
     except ShadowError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    from evo.cli import main as command_line
+    try:
+        from evo.cli import main as command_line
+        from evo.cli.app import build as _  # needs what was installed with evo
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed for {sys.executable}", file=sys.stderr)
+        print("  remedy:   pip install . in evo's folder, or `make run` there, which sets everything up", file=sys.stderr)
+        sys.exit(2)
 
     sys.exit(command_line())
 

@@ -48,7 +48,10 @@ def list_runs(
         say(f"No runs in {folder or runs_folder()}/. Start one: evo run softmax")
         return
     rows = [
-        (run.name, run.problem, run.target, run.state, str(run.evaluations), speedup(run.best), certified(run.best), str(run.cells))
+        (
+            *(run.name, Path(run.problem).name, run.target, run.state, str(run.evaluations)),
+            *(speedup(run.best), certified(run.best), str(run.cells)),
+        )
         for run in found
     ]
     columns = ("run", "problem", "target", "state", "evaluations", "best", "certified", "cells")

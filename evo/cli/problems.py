@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evo.cli.output import emit_json, say, table
+
+if TYPE_CHECKING:
+    from fitness.problem import Problem
 
 __all__ = ["register"]
 
@@ -53,13 +57,51 @@ def lint(
     from fitness.lint import lint as examine
     from fitness.problem import Problem
 
-    report = examine(Problem.load(problem))
+    loaded = Problem.load(problem)
+    report = examine(loaded)
+    seeds = [seed_verdict(loaded, target) for target in seeded_targets(loaded)] if report.ok else []
+    reasons = [*report.reasons, *(seed.message for seed in seeds if not seed.ok)]
     if json:
-        rows = [{"name": row.name, "must": row.must, "ok": row.ok, "where": row.where} for row in report.rows]
-        emit_json({"problem": report.problem, "ok": report.ok, "reasons": report.reasons, "checks": rows})
+        checks, verdicts = [asdict(row) for row in report.rows], [asdict(seed) for seed in seeds]
+        emit_json({"problem": report.problem, "ok": not reasons, "reasons": reasons, "checks": checks, "seeds": verdicts})
     else:
         say(report.table())
+        for seed in seeds:
+            say(f"seed for {seed.target}: {seed.message}")
         for reason in report.reasons:
             typer.echo(reason, err=True)
-    if not report.ok:
+    if reasons:
         raise typer.Exit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedVerdict:
+    """What the evaluator says of a problem's plain kernel for one target."""
+
+    target: str
+    ok: bool
+    message: str
+
+
+def seeded_targets(problem: Problem) -> list[str]:
+    """Targets that this problem has a seed for and that kernels can be built for here."""
+    from fitness.problem import SEEDS
+    from fitness.targets import target_names
+
+    return [target for target, (_, file) in SEEDS.items() if (problem.folder / file).is_file() and target in target_names()]
+
+
+def seed_verdict(problem: Problem, target: str) -> SeedVerdict:
+    """Builds, verifies and times the plain kernel as a search would."""
+    from fitness.opening import open_evaluator
+    from fitness.protocol import EvaluationSettings
+
+    evaluator = open_evaluator(str(problem.folder), target, EvaluationSettings())
+    try:
+        evaluation = evaluator.measure(evaluator.prepare(evaluator.seeds()[0]))
+    finally:
+        evaluator.close()
+    if evaluation.speedup is not None:
+        return SeedVerdict(target, True, f"right, {evaluation.speedup:.2f}× over the baseline")
+    said = "; ".join(finding.message for finding in evaluation.diagnostics)
+    return SeedVerdict(target, False, f"{evaluation.outcome.value}: {said}")

@@ -66,7 +66,9 @@ def certificate_facts(certificate: Certificate) -> dict[str, str]:
     if certificate.roofline_share is not None:
         rows["roofline"] = f"{100 * certificate.roofline_share:.0f} % of this machine's measured ceiling"
     took = duration(certificate.seconds)
-    rows["measured"] = f"in {certificate.processes} fresh processes, on shapes and seeds the search never saw, {took}"
+    rows["measured"] = "looked up in the recording"
+    if certificate.processes:
+        rows["measured"] = f"in {certificate.processes} fresh processes, on shapes and seeds the search never saw, {took}"
     return rows
 
 
@@ -84,7 +86,7 @@ def print_certificate_shapes(certificate: Certificate) -> None:
     rows = []
     for shape in certificate.shapes:
         share = "" if shape.roofline_share is None else f"{100 * shape.roofline_share:.0f} %"
-        rates = f"{shape.bytes_moved / shape.seconds / 1e9:.1f}", f"{shape.flops / shape.seconds / 1e9:.1f}"
+        rates = (f"{amount / shape.seconds / 1e9:.1f}" if amount else "" for amount in (shape.bytes_moved, shape.flops))
         others = (milliseconds(shape.baselines[name]) if name in shape.baselines else "" for name in names)
         rows.append((shape.shape, milliseconds(shape.seconds), *others, *rates, share))
     columns = ("shape", "ms", *(f"{name} ms" for name in names), "GB/s", "GFLOP/s", "roofline")
