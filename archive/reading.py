@@ -119,6 +119,10 @@ class Reading:
 
     def events(self) -> Iterator[Event]:
         """What happened to the archive, in order."""
+        with explained(self.path):
+            yield from self._events()
+
+    def _events(self) -> Iterator[Event]:
         evaluations: defaultdict[int, dict[int, Evaluation]] = defaultdict(dict)
         for row in self.connection.execute(
             f"SELECT v.id, v.event, v.candidate, {EVALUATION} FROM evaluations v WHERE v.run = ? AND v.event IS NOT NULL ORDER BY v.id",
@@ -140,12 +144,13 @@ class Reading:
 
     def in_flight(self) -> list[tuple[Proposal, Kernel | None]]:
         """Proposals without a candidate, by number, with the kernel where it was drafted already: to be queued again."""
-        parents = self._parents()
-        found = self.connection.execute(
-            "SELECT p.number, p.operator, p.goal, k.language, k.source FROM proposals p LEFT JOIN kernels k ON k.id = p.kernel "
-            "WHERE p.run = ? AND NOT EXISTS (SELECT 1 FROM candidates c WHERE c.run = p.run AND c.number = p.number) ORDER BY p.number",
-            (self.run,),
-        ).fetchall()
+        with explained(self.path):
+            parents = self._parents()
+            found = self.connection.execute(
+                "SELECT p.number, p.operator, p.goal, k.language, k.source FROM proposals p LEFT JOIN kernels k ON k.id = p.kernel "
+                "WHERE p.run = ? AND NOT EXISTS (SELECT 1 FROM candidates c WHERE c.run = p.run AND c.number = p.number) ORDER BY p.number",
+                (self.run,),
+            ).fetchall()
         return [
             (Proposal(number, operator, parents.get(number, ()), rows.goal_of(goal)), None if source is None else Kernel(language, source))
             for number, operator, goal, language, source in found

@@ -176,7 +176,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
+        if "not a database" not in str(error):  # locked, unreadable, damaged: says itself what it is
             raise
         raise SchemaError(
             "not a lineage", path=path, found=f"a file that SQLite cannot read ({error})", expected="a database made by evo",

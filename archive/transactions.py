@@ -83,7 +83,7 @@ def open_readonly(path: Path) -> sqlite3.Connection:
                 connection.close()
                 if "immutable" in options:
                     raise
-            except SchemaError:
+            except (SchemaError, sqlite3.DatabaseError):
                 connection.close()
                 raise
             else:

@@ -166,3 +166,19 @@ def test_a_file_that_is_no_lineage_is_refused_and_left_alone(tmp_path: Path, rea
         with pytest.raises(SchemaError, match="not a lineage"):
             Lineage.open(path, readonly)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_damaged_database_is_an_error_with_its_path_and_a_way_to_save_what_is_left(tmp_path: Path, readonly: bool) -> None:
+    path = tmp_path / "run.db"
+    with Lineage.create(path) as lineage:
+        lineage.start_run("{}", 0, "p", "cpp")
+        for number in range(200):
+            lineage.propose(Proposal(number, "seed"))
+    damaged = bytearray(path.read_bytes())
+    for page in range(4096, len(damaged), 4096):
+        damaged[page : page + 100] = b"\xff" * 100
+    path.write_bytes(damaged)
+    with pytest.raises(LineageError) as caught:
+        Lineage.open(path, readonly).in_flight()
+    assert caught.value.path == path and "recover" in caught.value.remedy
