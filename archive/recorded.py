@@ -131,17 +131,22 @@ class RecordedSpace(Space):
         return found
 
     @cached_property
-    def _matrix(self) -> NDArray[np.int32]:
-        """(rows, dimensions) ranks."""
-        table = [[ranks[index] for ranks, index in zip(self._rank_of, key, strict=True)] for key in self._rows]
-        return np.array(table, dtype=np.int32).reshape(len(self._rows), len(self.names))
+    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(rows, dimensions) ranks as shares of their range where there is an order, else indices; and (dimensions,) which have one."""
+        ordered = np.array([ranks is not None for ranks in self._ranks], dtype=np.bool_)
+        table = np.array([self._shares(key) for key in self._rows], dtype=np.float64)
+        return table.reshape(len(self._rows), len(self.names)), ordered
+
+    def _shares(self, key: Key) -> list[float]:
+        shares = zip(self._ranks, self._rank_of, key, strict=True)
+        return [rank_of[index] / max(1, len(rank_of) - 1) if ranks is not None else index for ranks, rank_of, index in shares]
 
     def nearest_key(self, key: Key) -> Key | None:
         if key in self._members or not self._rows:
             return key if self._rows else None
-        own = np.array([ranks[index] for ranks, index in zip(self._rank_of, key, strict=True)], dtype=np.int32)
-        apart = np.abs(self._matrix - own).astype(np.float64)
-        for dimension, ranks in enumerate(self._ranks):
-            column = apart[:, dimension]
-            apart[:, dimension] = (column > 0) if ranks is None else column / max(1, len(ranks) - 1)
-        return self._rows[int(apart.sum(axis=1).argmin())]
+        table, ordered = self._table
+        apart = table - np.array(self._shares(key))
+        np.abs(apart, out=apart)
+        if not ordered.all():
+            apart[:, ~ordered] = apart[:, ~ordered] > 0
+        return self._rows[int((apart @ np.ones(len(self.names))).argmin())]

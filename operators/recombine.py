@@ -14,7 +14,7 @@ from operators.tunable import TunableOperator
 
 __all__ = ["Crossover", "Graft"]
 
-MOST_REPAIRED = 4
+MOST_REPAIRED = 2
 """Illegal mixtures that are moved to their nearest legal configuration when no mixture is legal and new."""
 
 

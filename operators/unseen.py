@@ -18,9 +18,9 @@ MOST_VISITED = 20_000
 class Unseen:
     """Walks the space of each kernel family once.
 
-    A kernel that was seen stays seen, so the walk goes on where it stopped: a whole run costs one pass over a space, and
-    the answer (the first unseen configuration in the space's own order) is a function of the view alone. Once a walk has
-    come to its end, the space is known to be explored without another look.
+    A kernel that was seen stays seen (one that the engine forgets again may be missed), so the walk goes on where it
+    stopped: a whole run costs one pass over a space, and the answer (the first unseen configuration in the space's own
+    order) is a function of the view alone. Once a walk has come to its end, the space is known to be explored.
     """
 
     def __init__(self) -> None:
