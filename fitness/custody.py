@@ -31,7 +31,10 @@ TICK = 0.010
 OFF_CLOCK = 100_000
 """Nanoseconds of CPU time a runner may use beyond wall × threads between `go` and frozen (EVALUATION.md, *Time*)."""
 AFTER_DONE = 100_000
-"""Nanoseconds of CPU time it may use between `done` and frozen, and while it is frozen."""
+"""Nanoseconds of CPU time it may use between `done` and frozen, and while it is frozen. More is a strike and spoils the call (what a
+hypervisor steals while the stop is processed looks the same); it is refused at once above GROSS, else with the strike after STRIKES."""
+GROSS = 1_000_000
+STRIKES = 3
 PREEMPTED = 50_000
 """Nanoseconds of waiting for the core above which a call counts as disturbed, if they are also over 0.5 % of it."""
 FLOOD = 30 << 10
@@ -62,7 +65,7 @@ class Custody:
         self._loading = True
         self._has_workspace = False
         self._stage = "load"
-        self._cpu_at_rest = 0
+        self._cpu_at_rest = self._strikes = 0
         self._own_schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         self.closed = False
 
@@ -197,8 +200,7 @@ class Custody:
                     raise RunnerFailure(Outcome.REJECTED, late)
             self._must_be_silent("before it was asked for anything")
             cpu_start = process.cpu()
-            if cpu_start - self._cpu_at_rest > AFTER_DONE:
-                raise verdicts.off_clock(stage, "while it was frozen", cpu_start - self._cpu_at_rest, AFTER_DONE, self._terms.threads)
+            spoilt = self._strike("while it was frozen", cpu_start - self._cpu_at_rest)
             waited = process.waited() + self._own_wait()
             nonce = channel.go(number)
             start = time.perf_counter_ns()
@@ -212,14 +214,15 @@ class Custody:
             cpu_end = self._cpu_at_rest = process.cpu()
             channel.take_done(nonce)
             self._must_be_silent("after its `done`")
-            self._check_work(end - start, cpu_end - cpu_start, cpu_end - cpu_done)
+            spoilt |= self._strike("after it had said `done`", cpu_end - cpu_done)
+            self._check_work(end - start, cpu_done - cpu_start)
         slot.remember()
         wall = end - start
         return Call(
             seconds=max(1e-9 * wall - null_seconds, 1e-8),
             wall_seconds=1e-9 * wall,
             cpu_seconds=1e-9 * (cpu_end - cpu_start),
-            preempted=waited > max(PREEMPTED, wall // 200),
+            preempted=spoilt or waited > max(PREEMPTED, wall // 200),
             waited_seconds=1e-9 * waited,
             framework_seconds=1e-9 * (time.perf_counter_ns() - begin - wall),
         )
@@ -229,13 +232,20 @@ class Custody:
         if heard is not Heard.NOTHING:
             self._unexpected(heard, when)
 
-    def _check_work(self, wall: int, cpu: int, after: int) -> None:
+    def _strike(self, when: str, cpu: int) -> bool:
+        """Whether CPU time was used where there should be none. Raises RunnerFailure when it is too much or too often."""
+        if cpu <= AFTER_DONE:
+            return False
+        self._strikes += 1
+        if cpu > GROSS or self._strikes > STRIKES:
+            raise verdicts.off_clock(self._stage, when, cpu, AFTER_DONE, self._terms.threads)
+        return True
+
+    def _check_work(self, wall: int, cpu: int) -> None:
         """No work off the clock, no threads left at work, no flood of text."""
         terms, stage = self._terms, self._stage
         if cpu > wall * terms.threads + OFF_CLOCK:
             raise verdicts.off_clock(stage, "in the call", cpu, wall * terms.threads + OFF_CLOCK, terms.threads)
-        if after > AFTER_DONE:
-            raise verdicts.off_clock(stage, "after it had said `done`", after, AFTER_DONE, terms.threads)
         _, threads = self.process.state()
         if threads > 1:
             busy = self.process.busy_threads() if threads <= terms.threads else threads - terms.threads

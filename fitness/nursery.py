@@ -110,8 +110,6 @@ class Nursery:
             self._fail("did not start")
         assert ready is not None
         self.seccomp, self.listener = bool(ready["seccomp"]), bool(ready["listener"])
-        assert self._process.stderr is not None
-        os.set_blocking(self._process.stderr.fileno(), False)
         self.replenish()
 
     def _fail(self, what: str) -> None:
@@ -128,9 +126,10 @@ class Nursery:
         )
 
     def replenish(self) -> None:
-        """Orders runners until the pool is full; returns at once, they are made in the background."""
-        while len(self._seats) < self._size:
-            self._seats.append(self._order())
+        """Orders runners until the pool is full; returns at once, they are made in the background. A dead zygote is left to `take`."""
+        with contextlib.suppress(RefereeError):
+            while len(self._seats) < self._size:
+                self._seats.append(self._order())
 
     def _order(self) -> Seat:
         assert self._socket is not None
@@ -158,11 +157,11 @@ class Nursery:
         return seat
 
     def take(self) -> Seat:
-        """A fresh runner that waits for its program."""
-        self.start()
+        """A fresh runner that waits for its program. A zygote that has died is replaced."""
         for _attempt in range(3):
+            self.start()
             if not self._seats:
-                self.replenish()
+                self._seats.append(self._order())
             seat = self._seats.pop(0)
             seat.control.settimeout(START_LIMIT)
             try:
@@ -176,7 +175,6 @@ class Nursery:
                 return seat
             seat.close()
             self.close()
-            self.start()
         raise RefereeError("forked runners do not answer; is the machine out of memory or processes?")
 
     def ending(self, number: int, patience: float = 2.0) -> Ending | None:
