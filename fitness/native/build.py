@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["SOURCES", "NativeError", "build", "cache_root", "cpu_identity", "find_compiler"]
+from fitness.cache import default_root
+
+__all__ = ["SOURCES", "NativeError", "build", "cpu_identity", "find_compiler"]
 
 SOURCES = ("stream.c", "compare.c")
 # No -ffast-math: it would let a NaN pass a comparison, and a library linked with it sets flush-to-zero for the whole process.
@@ -25,12 +27,6 @@ SECONDS = 120.0
 
 class NativeError(RuntimeError):
     """The native library cannot be had: no compiler, a failed build, an unwritable cache. The message says what to do."""
-
-
-def cache_root() -> Path:
-    """`$XDG_CACHE_HOME/evo`, else `~/.cache/evo`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "evo"
 
 
 def find_compiler(candidates: Sequence[str] = COMPILERS) -> str:
@@ -76,7 +72,7 @@ def build(cache: Path | None = None) -> Path:
     """Path of the shared library, compiled now unless this content was compiled before. Raises NativeError."""
     compiler = find_compiler()
     sources = [Path(__file__).with_name(name) for name in SOURCES]
-    folder = (cache_root() if cache is None else cache) / "native"
+    folder = (default_root() if cache is None else cache) / "native"
     target = folder / f"{_key(compiler, sources)}.so"
     if target.is_file():
         return target

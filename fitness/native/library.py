@@ -172,8 +172,10 @@ _lock = threading.Lock()
 
 
 def library(cache: Path | None = None) -> NativeLibrary:
-    """The library, compiled and loaded on first use; one per process and cache. Raises NativeError."""
+    """The library, compiled and loaded on first use; one per process and cache (None: the one loaded first). Raises NativeError."""
     with _lock:
+        if cache is None and _libraries:
+            return next(iter(_libraries.values()))
         if cache not in _libraries:
             _libraries[cache] = NativeLibrary(build(cache))
         return _libraries[cache]
