@@ -127,6 +127,13 @@ class Cache:
         self._discard(self._folder(kind, key))
         return self.put(kind, key, files)
 
+    def trim(self, kind: str, keep: int) -> None:
+        """Removes all but the `keep` entries of a kind that were stored last."""
+        with contextlib.suppress(OSError):
+            entries = sorted((self.root / kind).glob("*/*"), key=lambda folder: folder.stat().st_mtime)
+            for folder in entries[: max(0, len(entries) - keep)]:
+                self._discard(folder)
+
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """A private folder on the cache's file system, removed at the end (files can be renamed from it into entries)."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CacheLevel", "Device", "DeviceError", "cpu_device", "last_level_cache_bytes"]
 
+Measure = Callable[[bool], "Ceilings"]
+"""Gives ceilings; when told True, measured anew."""
+
 _CPU = Path("/sys/devices/system/cpu")
 _LEAST_CACHE = 8 << 20
 """Assumed last-level cache where the system does not tell (some containers)."""
@@ -60,22 +63,31 @@ class Device:
     """The same of memfd and shared memory, which the slots are made of."""
     kernel: str
     compiler: str = ""
-    measure: InitVar[Callable[[], Ceilings] | None] = None
+    measure: InitVar[Measure | None] = None
 
-    def __post_init__(self, measure: Callable[[], Ceilings] | None) -> None:
+    def __post_init__(self, measure: Measure | None) -> None:
         object.__setattr__(self, "_measure", measure)
 
     @functools.cached_property
     def ceilings(self) -> Ceilings:
-        """Measured peak bandwidths (bytes/s) and rates (FLOP/s). Raises `DeviceError`."""
-        measure: Callable[[], Ceilings] | None = self.__dict__["_measure"]
+        """Measured peak bandwidths (bytes/s) and rates (FLOP/s). Raises `DeviceError`, `fitness.roofline.RooflineError`."""
+        return self._ask(False)
+
+    def remeasure(self) -> Ceilings:
+        """Measures again and keeps the larger values: what to do when a time below the least possible one shows that a
+        neighbour disturbed the first measurement. Raises like `ceilings`."""
+        self.__dict__["ceilings"] = found = self._ask(True)
+        return found
+
+    def _ask(self, refresh: bool) -> Ceilings:
+        measure: Measure | None = self.__dict__["_measure"]
         if measure is None:
             raise DeviceError(f"{self.name}: nothing measures this device's ceilings. Open it through a target.")
-        return measure()
+        return measure(refresh)
 
 
 def cpu_device(
-    features: tuple[str, ...] = (), vector_bits: int = 0, compiler: str = "", measure: Callable[[], Ceilings] | None = None
+    features: tuple[str, ...] = (), vector_bits: int = 0, compiler: str = "", measure: Measure | None = None
 ) -> Device:
     """This machine's CPU. What the system does not tell is `unknown` or 0, never invented."""
     info = _text("/proc/cpuinfo")

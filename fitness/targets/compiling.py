@@ -108,10 +108,16 @@ class Builder:
         script.write_text(VERSION_SCRIPT)
         command = str(self.toolchain.command)
         every = (*self._base, *flags)
+        argv = [command, *every, f"-ffile-prefix-map={scratch}=.", "-pipe", "-c", str(text), "-o", str(object_)]
         headers = self._header_folder(source, every)
-        using = ("-include", str(headers / "headers.h")) if headers else ()
-        argv = [command, *every, *using, f"-ffile-prefix-map={scratch}=.", "-pipe", "-c", str(text), "-o", str(object_)]
-        self._run("compile", argv, source, scratch, headers)
+        try:
+            using = ("-include", str(headers / "headers.h")) if headers else ()
+            self._run("compile", [*argv, *using], source, scratch, headers)
+        except BuildFailure as failure:
+            if headers is None or failure.outcome is not Outcome.BUILD_ERROR:
+                raise
+            # Never the fault of a precompiled header (deleted meanwhile, say): the verdict is that on the text alone.
+            self._run("compile", argv, source, scratch, None)
         threads = ("-fopenmp",) if self.threads > 1 else ()
         argv = [command, *LINK_FLAGS, *threads, f"-Wl,--version-script={script}", str(object_), "-o", str(library), "-lm"]
         self._run("link", argv, source, scratch, None)

@@ -48,6 +48,7 @@ class CppTarget(Target):
         limits = Limits(seconds=self.settings.build_timeout)
         self.builder = Builder(self.cache, self.toolchain, self._run, threads=self.settings.threads, limits=limits)
         self._device: Device | None = None
+        self._mixes: dict[str, dict[str, Value]] = {}
 
     def __reduce__(self) -> tuple[type[CppTarget], tuple[EvaluationSettings]]:
         return CppTarget, (self.settings,)
@@ -83,17 +84,24 @@ class CppTarget(Target):
 
         Raises `BuildFailure`.
         """
-        try:
-            listing = disassemble(artifact.path, self._run, self._disassembler)
-        except TargetError as error:
-            diagnostic = Diagnostic("describe", "unreadable_object", str(error))
-            raise BuildFailure(Outcome.INFRASTRUCTURE_ERROR, diagnostic) from error
-        facts = instruction_mix(reachable(*parse(listing)))
+        facts = dict(self._mix(artifact))
         calls = str(facts["library_calls"]).split()
         facts["uses_threads"] = any(name.startswith(("GOMP_", "__kmpc_")) for name in calls)
         facts["tile_elements"] = tile_elements(kernel.values)
         facts["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
         return facts | {f"tunable.{name}": value for name, value in kernel.values.items()}
+
+    def _mix(self, artifact: Artifact) -> dict[str, Value]:
+        """Facts of the machine code, remembered by its hash: kernels that differ in dead tunables share them."""
+        found = self._mixes.get(artifact.hash)
+        if found is None:
+            try:
+                listing = disassemble(artifact.path, self._run, self._disassembler)
+            except TargetError as error:
+                diagnostic = Diagnostic("describe", "unreadable_object", str(error))
+                raise BuildFailure(Outcome.INFRASTRUCTURE_ERROR, diagnostic) from error
+            found = self._mixes[artifact.hash] = instruction_mix(reachable(*parse(listing)))
+        return found
 
     def device(self) -> Device:
         if self._device is None:
@@ -101,9 +109,9 @@ class CppTarget(Target):
             self._device = cpu_device(chain.features, chain.vector_bits, chain.version, self.ceilings)
         return self._device
 
-    def ceilings(self) -> Ceilings:
-        """Of the measuring core, with this compiler; measured once per machine (a few seconds), then from the cache."""
+    def ceilings(self, refresh: bool = False) -> Ceilings:
+        """Of the measuring core, with this compiler; measured once per machine (two seconds), then from the cache."""
         from fitness.roofline import ceilings
 
         core = self.settings.core if self.settings.core is not None else max(os.sched_getaffinity(0))
-        return ceilings(self.cache, core, self.toolchain, threads=self.settings.threads)
+        return ceilings(self.cache, core, self.toolchain, threads=self.settings.threads, refresh=refresh)

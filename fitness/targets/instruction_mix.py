@@ -112,7 +112,8 @@ def _vector_bits(code: Code) -> int:
     for pattern, scalar in ((_ARITHMETIC, _SCALAR_ARITHMETIC), (_MOVE, None)):
         widths: dict[int, int] = {}
         for each, depth in pairs:
-            if pattern.fullmatch(each.mnemonic) and not _STACK.search(each.operands):
+            moved = scalar is None and "(" not in each.operands  # a copy between registers says nothing about the work
+            if pattern.fullmatch(each.mnemonic) and not moved and not _STACK.search(each.operands):
                 widths[depth] = max(widths.get(depth, 0), _width(each))
             elif scalar is not None and scalar.fullmatch(each.mnemonic):
                 widths.setdefault(depth, 0)

@@ -19,6 +19,8 @@ from fitness.targets.toolchain import Toolchain
 __all__ = ["PrecompiledHeaders", "certain_headers"]
 
 KIND = "headers"
+KEEP = 16
+"""Sets kept in the cache; each has some 25 to 60 MB."""
 SECONDS = 60.0
 MEMORY = 2 << 30
 _RESERVED = re.compile(r"_[A-Z_]\w*")
@@ -54,7 +56,9 @@ class PrecompiledHeaders:
             done = self._run(argv, write=scratch, timeout=SECONDS, memory=MEMORY, output_limit=1 << 16)
             if done.ended != "exit" or done.status != 0 or not made.is_file():
                 return None
-            return self._cache.put(KIND, key, {"headers.h": source, "headers.h.gch": made})
+            entry = self._cache.put(KIND, key, {"headers.h": source, "headers.h.gch": made})
+        self._cache.trim(KIND, KEEP)
+        return entry
 
 
 def certain_headers(text: Text, predefined: frozenset[str]) -> tuple[str, ...]:

@@ -91,6 +91,24 @@ def test_the_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
     assert entry is not None and entry.read("x") == b"2"
 
 
+def test_trimming_keeps_what_was_stored_last(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for index in range(6):
+        folder = cache.put("headers", f"k{index}", {"x": b"1"}).folder
+        os.utime(folder, (1000 + index, 1000 + index))
+    cache.trim("headers", 2)
+    assert [index for index in range(6) if cache.get("headers", f"k{index}")] == [4, 5]
+    cache.trim("nothing", 2)
+
+
+def test_replacing_gives_the_new_content(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("ceilings", "abc", {"x": b"old"})
+    cache.replace("ceilings", "abc", {"x": b"new"})
+    entry = cache.get("ceilings", "abc")
+    assert entry is not None and entry.read("x") == b"new"
+
+
 def test_scratch_folders_vanish_and_stale_ones_are_swept(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     with cache.scratch() as folder:

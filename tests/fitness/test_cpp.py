@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -250,7 +251,7 @@ def test_timeouts_and_memory_are_not_remembered_as_the_kernels_fault(tmp_path: P
     def run(argv: object, **_: object) -> Finished:
         return answers.pop(0)
 
-    builder = Builder(Cache(tmp_path), find_toolchain(), run)  # type: ignore[arg-type]
+    builder = Builder(Cache(tmp_path), find_toolchain(), run)
     outcomes = []
     for _ in range(2):
         with pytest.raises(BuildFailure) as caught:
@@ -308,9 +309,34 @@ def test_a_precompiled_header_changes_nothing_but_the_time(tmp_path: Path) -> No
     source = HEAD + "#include <algorithm>\n" + SIGNATURE + " { for (int64_t i = 0; i < n; ++i) y[i] = std::max(x[i], std::sqrt(x[i])); }\n"
     built = [target.build(Kernel("cpp", source + "// again" * number + "\n")) for number in range(3)]
     assert len({each.hash for each in built}) == 1
-    assert (tmp_path / "headers").is_dir()
-    missing = source.replace("#include <algorithm>\n", "")
-    assert len({fails(target, missing.replace("std::max", f"std::{name}_element")).outcome for name in ("max", "min", "max")}) == 1
+    assert list((tmp_path / "headers").glob("*/*/headers.h.gch"))
+    broken = source.replace("std::sqrt", "std::no_such_function")
+    failure = fails(target, broken)
+    assert failure.outcome is Outcome.BUILD_ERROR and failure.diagnostic.details["line"] == 4
+
+
+def test_a_precompiled_header_that_vanishes_fails_no_kernel(tmp_path: Path) -> None:
+    class Vanishing:
+        """Deletes the headers just before they are used."""
+
+        def __init__(self) -> None:
+            self.used = 0
+
+        def __call__(
+            self, argv: Sequence[str], *, read: Sequence[Path] = (), write: Path | None = None,
+            timeout: float, memory: int, output_limit: int,
+        ) -> Finished:  # fmt: skip
+            if "-include" in argv:
+                self.used += 1
+                shutil.rmtree(tmp_path / "headers")
+                read = ()
+            return plain(argv, read=read, write=write, timeout=timeout, memory=memory, output_limit=output_limit)
+
+    plain, run = confined(), Vanishing()
+    target = CppTarget(EvaluationSettings(cache=tmp_path, compiler="g++"), run=run)
+    for number in range(3):
+        target.build(Kernel("cpp", PLAIN + "// again" * number + "\n"))
+    assert run.used >= 1
 
 
 def test_a_file_that_is_no_object_is_refused(tmp_path: Path) -> None:

@@ -155,3 +155,7 @@ def test_a_target_s_device_measures_when_asked(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("fitness.ceiling_kernels.measure", lambda *_: MADE_UP)
     assert target.device().ceilings == MADE_UP
     assert target.device() is target.device()
+    faster = dataclasses.replace(MADE_UP, fma_f32=200e9)
+    monkeypatch.setattr("fitness.ceiling_kernels.measure", lambda *_: faster)
+    assert target.device().ceilings == MADE_UP
+    assert target.device().remeasure() == target.device().ceilings == faster
