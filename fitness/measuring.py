@@ -167,10 +167,18 @@ class MeasuringEvaluator:
     def _verify(self, sitting: Sitting, lane: Lane) -> None:
         """Small shapes on every distribution, then full ones on a secret choice. Raises `Refused`."""
         supply, secret = self.station.supply, random.SystemRandom()
-        small = [case for sizes in self.problem.small_shapes for case in supply.verification(sizes, DISTRIBUTIONS, DRAWS)]
-        secret.shuffle(small)
-        for case in small:
-            sitting.call(lane, case)
+        small = self.problem.small_shapes
+        first = secret.randrange(len(small))
+        # Five draws of every distribution, dealt out over the small shapes so that each shape is met as well.
+        dealt = [(small[(first + i) % len(small)], distribution) for i, distribution in enumerate(DISTRIBUTIONS * DRAWS)]
+        secret.shuffle(dealt)
+        asked: set[int] = set()
+        for sizes, distribution in dealt:
+            draws = list(supply.verification(sizes, (distribution,), DRAWS))
+            case = secret.choice([draw for draw in draws if draw.number not in asked] or draws[:1])
+            if case.number not in asked:
+                asked.add(case.number)
+                sitting.call(lane, case)
         others = [d for d in DISTRIBUTIONS if d != supply.timed_distribution]
         for sizes in self.problem.shapes:
             chosen = secret.sample(others, min(FULL_DISTRIBUTIONS, len(others)))
