@@ -257,7 +257,7 @@ def test_the_frame_has_a_row_per_elite_best_first(make: Make) -> None:
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 30))
 def test_any_sequence_of_events_replays_from_the_lineage_to_the_identical_archive(
     make: Make, deterministic: bool, tmp_path_factory: pytest.TempPathFactory, seed: int
