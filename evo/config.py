@@ -65,7 +65,9 @@ class BudgetSection(Section):
     """What the run may spend, and when it has reached enough. The first limit that is reached ends the run."""
 
     evaluations: Count | None = Field(default=None, description="Kernels evaluated; duplicates cost nothing.")
-    minutes: Positive | None = Field(default=None, description="Wall time of the search in minutes, over all resumes.")
+    minutes: Positive | None = Field(
+        default=None, description="Wall time of the search in minutes, over all resumes; evaluating the seeds comes before it."
+    )
     device_seconds: Positive | None = Field(default=None, description="Seconds that the device was held.")
     dollars: Positive | None = Field(default=None, description="Money paid for models.")
     stall: Count | None = Field(default=None, description="Evaluations without an improvement of the best after which the run stops.")

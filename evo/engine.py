@@ -58,6 +58,8 @@ class Engine:
         operators: looks an operator up by name.
         seeds: the kernels the search starts from.
         unfinished: proposals of an earlier session that have no candidate yet, with their drafted kernels.
+        setup: seconds of the lineage's clock that went into getting ready and are no search; while seeds are evaluated for the
+            first time, the evaluator makes its references and ceilings, so that search time begins after them.
         watch: called after every change and at every tick, with a line for the reader or "".
     """
 
@@ -71,6 +73,7 @@ class Engine:
         operators: Callable[[str], Operator],
         seeds: Sequence[Kernel],
         unfinished: Iterable[tuple[Proposal, Kernel | None]] = (),
+        setup: float = 0.0,
         watch: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.settings = settings
@@ -88,6 +91,9 @@ class Engine:
         self._remeasuring = state.remeasured
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: Turn = None
+        self._setup = setup
+        self._seeded = state.finished >= len(seeds)
+        self._read_clock()
 
     def stop(self, reason: StopReason) -> None:
         """Ends the search soon: nothing new is asked for, what is in flight stays in the lineage as it is. Safe in a signal handler."""
@@ -142,8 +148,14 @@ class Engine:
         return self.state.budget.reason()
 
     def _tick(self) -> None:
-        self.state.budget.spent.seconds = self.lineage.seconds
+        self._read_clock()
         self._watch("")
+
+    def _read_clock(self) -> None:
+        if not self._seeded:
+            self._seeded = self.state.finished >= len(self._seeds)
+            self._setup = self.lineage.seconds
+        self.state.budget.spent.seconds = self.lineage.seconds - self._setup
 
     # ── what to start next ──
 

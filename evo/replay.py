@@ -33,7 +33,6 @@ def replay(lineage: Lineage, state: State) -> None:
             event = _repeat_until_offer(lineage, state, known, events)
         else:
             state.finish(candidate)
-    state.budget.spent.seconds = lineage.seconds
 
 
 def _repeat_until_offer(lineage: Lineage, state: State, known: dict[int, Candidate], events: Iterator[Event]) -> Event | None:

@@ -25,6 +25,7 @@ class Reporter:
         self._next = 0.0
         self.state: State | None = None
         """Set once it is known."""
+        self.clock: Callable[[], float] = lambda: 0.0
         self.in_flight: Callable[[], int] = lambda: 0
 
     def enter(self, stage: Stage, message: str = "") -> None:
@@ -61,7 +62,7 @@ class Reporter:
                 cells=len(state.archive),
                 failures={outcome: count for outcome, count in state.outcomes.items() if outcome != "ok"},
                 in_flight=self.in_flight(),
-                seconds=budget.spent.seconds,
+                seconds=self.clock(),
                 seconds_left=budget.seconds_left,
                 budget_left=budget.left,
                 message=message,

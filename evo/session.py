@@ -29,6 +29,10 @@ from operators.base import operator
 
 __all__ = ["Session"]
 
+SEEDS_ENDED = (
+    "SELECT max(c.seconds) AS seconds FROM candidates c JOIN proposals p ON p.run = c.run AND p.number = c.number "
+    "WHERE c.run = ? AND p.operator = 'seed'"
+)
 CONTENDERS = 3
 """How many of the best are certified in turn until one passes."""
 
@@ -53,6 +57,7 @@ class Session:
         self.winner: Elite | None = None
         self.certificate: Certificate | None = None
         self._interrupted = False
+        self._opened = lineage.seconds
 
     def stop(self) -> None:
         """Ends the session soon, cleanly. Safe in a signal handler."""
@@ -110,6 +115,7 @@ class Session:
         self.state = self.reporter.state = State(archive, strategy, budget, self.executor.space)
         self.reporter.enter(Stage.REPLAY)
         replay(self.lineage, self.state)
+        (seeds_ended,) = self.lineage.select(SEEDS_ENDED, (self.lineage.run,))
         self.engine = Engine(
             EngineSettings(self.config.seed, self.config.deterministic, self.config.evaluation.remeasure),
             self.state,
@@ -118,8 +124,10 @@ class Session:
             operators=cache(operator),
             seeds=seeds,
             unfinished=self.lineage.in_flight(),
+            setup=(seeds_ended["seconds"] or 0.0) + self.lineage.seconds - self._opened,
             watch=self.reporter.watch,
         )
+        self.reporter.clock = lambda: self.lineage.seconds
         self.reporter.in_flight = lambda: self.engine.in_flight
 
     def _archive(self, seed: Kernel) -> Archive:

@@ -4,8 +4,9 @@
 
 Three ways: `inline` (no event loop, transactions in groups of 100 ms), `asyncio` (the event loop, a transaction per candidate,
 an evaluator that answers at the next turn of the loop), `local` (the real executor: a build thread and a worker process;
-engine and builds are counted, the worker is not). Reported per candidate, as CPU time of this process: on average, and how the
-last 500 of all compare with those around the 500th.
+engine and builds are counted, the worker is not). Reported per candidate, as CPU time of this process: the average, the median of
+the last 500 over that of the 500 around the 500th, and the average of the second half over that of the first (which has in it
+what comes in lumps: commits, garbage collection).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -134,13 +136,15 @@ def measure(way: str, strategy: str, candidates: int) -> dict[str, float | str |
     steps = [after - before for before, after in zip(noted.cpu, noted.cpu[1:], strict=False)]
     around = steps[WINDOW // 2 : WINDOW // 2 + WINDOW]
     last = steps[-WINDOW:]
+    half = len(steps) // 2
     return {
         "way": way,
         "strategy": strategy,
         "candidates": len(noted.cpu),
         "cpu_ms": 1e3 * math.fsum(steps) / len(steps),
         "per_second": len(noted.wall) / (noted.wall[-1] - noted.wall[0]),
-        "last_over_500th": math.fsum(last) / math.fsum(around),
+        "last_over_500th": median(last) / median(around),
+        "second_half_over_first": math.fsum(steps[half:]) / math.fsum(steps[:half]),
         "bytes_per_candidate": size / len(noted.cpu),
     }
 
@@ -153,6 +157,7 @@ def _kept(executor: object, evaluators: list[Immediate]) -> object:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--candidates", type=int, default=50_000)
+    parser.add_argument("--way", choices=("inline", "asyncio", "local"), help="only this one")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     rows = []
@@ -162,11 +167,14 @@ def main() -> None:
         ("asyncio", "map_elites", chosen.candidates),
         ("local", "map_elites", min(chosen.candidates, 2000)),
     ):
+        if chosen.way not in (None, way):
+            continue
         row = measure(way, strategy, candidates)
         rows.append(row)
         print(
             f"{way:8} {strategy:10} {row['candidates']:>6} candidates: {row['cpu_ms']:.3f} ms CPU each, {row['per_second']:.0f}/s,"
-            f" last/500th {row['last_over_500th']:.2f}, {row['bytes_per_candidate']:.0f} bytes of database each",
+            f" last/500th {row['last_over_500th']:.2f}, second half/first {row['second_half_over_first']:.2f},"
+            f" {row['bytes_per_candidate']:.0f} bytes of database each",
             flush=True,
         )
     if chosen.json:
