@@ -17,8 +17,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     try:
+        import evo.cli.app  # needs what was installed with evo
         from evo.cli import main as command_line
-        from evo.cli.app import build as _  # needs what was installed with evo
     except ModuleNotFoundError as error:
         print(f"error: {error.name} is not installed for {sys.executable}", file=sys.stderr)
         print("  remedy:   pip install . in evo's folder, or `make run` there, which sets everything up", file=sys.stderr)

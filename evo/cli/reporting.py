@@ -90,7 +90,9 @@ def print_certificate_shapes(certificate: Certificate) -> None:
         others = (milliseconds(shape.baselines[name]) if name in shape.baselines else "" for name in names)
         rows.append((shape.shape, milliseconds(shape.seconds), *others, *rates, share))
     columns = ("shape", "ms", *(f"{name} ms" for name in names), "GB/s", "GFLOP/s", "roofline")
-    table(columns, rows, right=columns[1:])
+    said = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    shown = [columns[index] for index in said]
+    table(shown, [[row[index] for index in said] for row in rows], right=shown[1:])
 
 
 def milliseconds(seconds: float) -> str:
