@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 __all__ = ["main"]
@@ -16,13 +17,11 @@ def main() -> None:
     except ShadowError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    try:
-        import evo.cli.app  # needs what was installed with evo
-        from evo.cli import main as command_line
-    except ModuleNotFoundError as error:
-        print(f"error: {error.name} is not installed for {sys.executable}", file=sys.stderr)
+    if importlib.util.find_spec("typer") is None:
+        print(f"error: what evo needs is not installed for {sys.executable}", file=sys.stderr)
         print("  remedy:   pip install . in evo's folder, or `make run` there, which sets everything up", file=sys.stderr)
         sys.exit(2)
+    from evo.cli import main as command_line
 
     sys.exit(command_line())
 

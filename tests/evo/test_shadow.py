@@ -56,3 +56,9 @@ def test_a_data_folder_of_the_same_name_is_no_shadow(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     done = evo_in(tmp_path, "version")
     assert done.returncode == 0, done.stderr
+
+
+def test_without_its_requirements_evo_says_how_to_install_them(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-S", "-m", "evo", "version"], cwd=repository, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "pip install" in done.stderr and "Traceback" not in done.stderr
