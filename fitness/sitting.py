@@ -161,7 +161,10 @@ class Sitting:
         """One checked call. Raises `Refused`."""
         if case.number in lane.seen and not lane.trusted:
             raise AssertionError("a runner must see each case at most once")
-        slot = self._slot(lane, case)
+        try:
+            slot = self._slot(lane, case)
+        except RunnerFailure as failure:  # workspace() is the candidate's code too
+            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case)) from failure
         begin = time.perf_counter()
         late = slot.late_write()
         if late is not None:
@@ -194,6 +197,8 @@ class Sitting:
         slots = lane.slots.get(case.label)
         if slots is None:
             slots = lane.slots[case.label] = self._pool.rotation(case.sizes, lane.runner.workspace_bytes(case.sizes))
+            for slot in slots:
+                lane.runner.attach(slot)  # while it is empty: what a call reveals must not be mapped before its clock starts
         lane.turn += 1
         return slots[lane.turn % len(slots)]
 
