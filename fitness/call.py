@@ -13,6 +13,8 @@ class Terms:
 
     cores: tuple[int, ...]
     """Where it may run; the referee runs on the first."""
+    others: tuple[int, ...]
+    """Where everything else belongs: zygotes, waiting runners, the end of a dead one."""
     threads: int
     """How many of its threads may be at work at once."""
     memory: int

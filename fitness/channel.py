@@ -53,11 +53,12 @@ class Channel:
         self.seat = seat
         self._pidfd = pidfd
         self._control = seat.control.fileno()
-        self.listener: Listener | None = None
+        self.listener = Listener(seat.listener) if seat.listener >= 0 else None
         self._request = 0
         self._poll = select.poll()
-        for fd in (seat.done, pidfd, self._control):
-            self._poll.register(fd, select.POLLIN)
+        for fd in (seat.done, pidfd, self._control, seat.listener):
+            if fd >= 0:
+                self._poll.register(fd, select.POLLIN)
         self._only_done = [(seat.done, select.POLLIN)]
         seat.control.settimeout(10.0)
 
@@ -117,18 +118,6 @@ class Channel:
         except OSError as error:
             raise Closed from error
 
-    def take_listener(self) -> None:
-        """Takes the runner's first message after a load request, sent before anything untrusted runs. Raises Closed."""
-        try:
-            data, ancillary, _flags, _address = self.seat.control.recvmsg(4096, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(4))
-            confined = json.loads(data)
-        except (OSError, ValueError) as error:
-            raise Closed from error
-        for level, kind, payload in ancillary:
-            if confined["listener"] and level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self.listener = Listener(int.from_bytes(payload[:4], "little"))
-                self._poll.register(self.listener.fd, select.POLLIN)
-
     def take_answer(self) -> dict[str, Any]:
         """The answer to the last request: a claim, never a verdict. Raises Tampered, Closed."""
         try:
@@ -156,6 +145,3 @@ class Channel:
 
     def close(self) -> None:
         self.seat.close()
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -41,6 +42,7 @@ FLOOD = 30 << 10
 """Bytes printed above which a kernel is refused."""
 PRIORITY = -15
 """Nice value of the runner, and of the referee during a call, where the user may set one: others on the core then disturb less."""
+_PR_SET_TIMERSLACK = 29
 
 
 class Custody:
@@ -64,17 +66,20 @@ class Custody:
         self._places: list[verdicts.Place] = []
         self._loading = True
         self._has_workspace = False
+        self._frozen = False
         self._stage = "load"
         self._cpu_at_rest = self._strikes = 0
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         self._own_schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         self.closed = False
 
     @contextlib.contextmanager
     def _judged(self, stage: str) -> Iterator[None]:
-        """Turns what happens on the way into the runner's verdict, and ends the runner with it."""
+        """Keeps the calling thread on the measuring core; turns what happens there into the runner's verdict, and ends the runner."""
         self._stage = stage
         try:
-            yield
+            with _pinned(self._terms.cores[0]):
+                yield
         except RunnerFailure:
             self._end()
             raise
@@ -98,12 +103,9 @@ class Custody:
             "arguments": arguments,
             "sizes": sizes,
             "file": program.path.name,
-            "files": program.kind == "python",
-            "threads": self._terms.threads,
-            "memory": self._terms.memory,
-            "cores": list(self._terms.cores),
         }
         with self._judged("load"):
+            os.sched_setaffinity(self.process.pid, self._terms.cores)  # only now: waiting runners must not disturb the measuring core
             self._space = self.process.memory().space
             self._bound_address_space()
             fds = [] if program.kind == "null" else [_copied(program)]
@@ -112,7 +114,6 @@ class Custody:
             finally:
                 for fd in fds:
                     os.close(fd)
-            self._channel.take_listener()
             self._wait(Heard.ANSWER, self._terms.load_timeout, "load")
             answer = self._channel.take_answer()
             if "error" in answer:
@@ -173,6 +174,7 @@ class Custody:
         self._nothing_revealed()
         self._channel.send({"op": what, **message}, fds)
         self._channel.go(READ_CONTROL)
+        self._frozen = False
         self.process.thaw()
         self._wait(Heard.ANSWER, self._terms.load_timeout, what)
         answer = self._channel.take_answer()
@@ -203,6 +205,7 @@ class Custody:
             spoilt = self._strike("while it was frozen", cpu_start - self._cpu_at_rest)
             waited = process.waited() + self._own_wait()
             nonce = channel.go(number)
+            self._frozen = False
             start = time.perf_counter_ns()
             process.thaw()
             self._wait(Heard.DONE, timeout, "call")
@@ -211,6 +214,7 @@ class Custody:
             cpu_done = process.cpu()
             waited = process.waited() + self._own_wait() - waited
             self._settle()
+            self._frozen = True
             cpu_end = self._cpu_at_rest = process.cpu()
             channel.take_done(nonce)
             self._must_be_silent("after its `done`")
@@ -317,6 +321,7 @@ class Custody:
         self.process.stop()
         self._settle()
         self._cpu_at_rest = self.process.cpu()
+        self._frozen = True
 
     def _raise_ended(self) -> NoReturn:
         """The channel has closed or the process has ended. One that ends closes its descriptors first, and may be held up in between."""
@@ -337,7 +342,13 @@ class Custody:
         if self.closed:
             return
         self.closed = True
-        self._end()
+        if self._frozen:
+            # Stopped as it is, it executes nothing any more once SIGKILL is sent; its memory is taken down elsewhere, in its own time.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self.process.pid, self._terms.others)
+            self.process.kill(patience=0.0)
+        else:
+            self._end()
         self.process.close()
         self._channel.close()
         os.close(self._own_schedstat)
@@ -356,6 +367,20 @@ def _copied(program: Program) -> int:
     os.lseek(fd, 0, os.SEEK_SET)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
+
+
+@contextlib.contextmanager
+def _pinned(core: int) -> Iterator[None]:
+    """The calling thread runs on this core and no other; afterwards where it might before, so that what it starts is not bound."""
+    before = os.sched_getaffinity(0)
+    if before == {core}:
+        yield
+        return
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import struct
 from dataclasses import dataclass
 
@@ -28,7 +27,6 @@ class Attempt:
 class Listener:
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        os.set_inheritable(fd, False)
 
     def receive(self) -> Attempt | None:
         """The attempt that made the descriptor readable; None when its caller is gone."""
@@ -46,6 +44,3 @@ class Listener:
             fcntl.ioctl(self.fd, _ANSWER, answer)
         except OSError:
             return  # the caller is gone
-
-    def close(self) -> None:
-        os.close(self.fd)

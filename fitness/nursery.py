@@ -14,12 +14,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fitness.call import Terms
 from fitness.failure import RefereeError
 from fitness.sandbox import Sandbox
 from fitness.sandbox.bundle import ZYGOTE, python_command
@@ -52,22 +54,23 @@ class Seat:
     done: int
     output: int
     pid: int = 0
+    listener: int = -1
+    """The seccomp listener, sent before anything untrusted was loaded; -1 where the kernel has none."""
 
     def close(self) -> None:
         self.control.close()
-        for fd in (self.go, self.done, self.output):
-            with contextlib.suppress(OSError):
+        for fd in (self.go, self.done, self.output, self.listener):
+            if fd >= 0:
                 os.close(fd)
 
 
 class Nursery:
     """Starts on first use. Raises `RefereeError` when no zygote can be had."""
 
-    def __init__(self, sandbox: Sandbox, flavour: str, *, cores: Collection[int], threads: int, limits: dict[str, int], size: int) -> None:
+    def __init__(self, sandbox: Sandbox, flavour: str, *, terms: Terms, limits: dict[str, int], size: int) -> None:
         self._sandbox = sandbox
         self._flavour = flavour
-        self._cores = sorted(cores)
-        self._threads = threads
+        self._terms = terms
         self._limits = limits
         self._size = size
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +88,7 @@ class Nursery:
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         paths, visible = _packages(FLAVOURS[self._flavour])
-        call = f"main({theirs.fileno()}, {list(FLAVOURS[self._flavour])!r}, {paths!r}, {self._cores!r})"
+        call = f"main({theirs.fileno()}, {list(FLAVOURS[self._flavour])!r}, {paths!r}, {list(self._terms.others)!r})"
         command = self._sandbox.command(python_command(ZYGOTE, call), read=visible, filtered=False)
         try:
             self._process = subprocess.Popen(
@@ -93,7 +96,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment(self._threads),
+                env=environment(self._terms.threads),
                 cwd="/",
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -142,7 +145,15 @@ class Nursery:
         os.set_blocking(output_write, False)  # a flood is dropped, it cannot block anybody
         os.set_blocking(output_read, False)
         os.set_blocking(done_read, False)
-        config = {"fork": self._next, "limits": self._limits, "seccomp": self.seccomp, "listener": self.listener}
+        config = {
+            "fork": self._next,
+            "limits": self._limits,
+            "seccomp": self.seccomp,
+            "listener": self.listener,
+            "threads": self._terms.threads,
+            "memory": self._terms.memory,
+            "files": self._flavour != "native",
+        }
         fds = array.array("i", [theirs.fileno(), go_read, done_write, output_write])
         seat = Seat(self._next, ours, go_write, done_read, output_read)
         try:
@@ -165,12 +176,15 @@ class Nursery:
             seat = self._seats.pop(0)
             seat.control.settimeout(START_LIMIT)
             try:
-                data, ancillary, _flags, _address = seat.control.recvmsg(4096, socket.CMSG_SPACE(12))
+                data, ancillary, _flags, _address = seat.control.recvmsg(4096, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(4))
             except OSError:
                 data, ancillary = b"", []
             for level, kind, payload in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                    seat.pid = int.from_bytes(payload[:4], "little")
+                    seat.pid = int.from_bytes(payload[:4], sys.byteorder)
+                elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    seat.listener = int.from_bytes(payload[:4], sys.byteorder)
+                    os.set_inheritable(seat.listener, False)
             if data and seat.pid > 0:
                 return seat
             seat.close()

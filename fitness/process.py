@@ -16,7 +16,7 @@ __all__ = ["Died", "Memory", "Process", "StillRunning"]
 
 FREEZE_LIMIT = 2.0
 """Seconds in which a stopped process must have come to rest (longest: one page fault under memory pressure)."""
-ENOUGH = 60e-6
+ENOUGH = 20e-6
 """Seconds after which the stop of a process that cannot be running any more is not waited for."""
 NAP = 5e-6
 """Seconds between two looks at a process that is about to stop; needs a timer slack of about 1 ns to be met."""

@@ -11,11 +11,8 @@ after `done` delays the referee's own clock.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import statistics
-from collections.abc import Iterator
 
 from fitness.call import Call, Terms
 from fitness.custody import Custody
@@ -29,7 +26,6 @@ from fitness.slots import Slot
 __all__ = ["Call", "Referee", "RefereeError", "Runner", "RunnerFailure"]
 
 NULL_CALLS = 21
-_PR_SET_TIMERSLACK = 29
 
 
 class Runner:
@@ -69,10 +65,11 @@ class Runner:
 
 
 class Referee:
-    """Owner of the measuring core's clock. Use from one thread, which it pins to `core` (restored by `close`).
+    """Owner of the measuring core's clock. Use from one thread, which is on `core` during calls and free between them.
 
     core: the measuring core; None takes the last one allowed. threads: how many threads a program may run at once. memory: bytes a
-    runner may hold beyond the slots. pool: runners kept forked ahead. Raises `RefereeError`, `SandboxError`.
+    runner may hold beyond the slots. cpu_seconds: CPU time of one native runner in its life. load_timeout: seconds. pool: runners kept
+    forked ahead. Raises `RefereeError`, `SandboxError`.
     """
 
     def __init__(
@@ -82,7 +79,7 @@ class Referee:
         threads: int = 1,
         sandbox: Sandbox | None = None,
         memory: int = 4 << 30,
-        cpu_seconds: int = 600,
+        cpu_seconds: int = 3600,
         load_timeout: float = 10.0,
         pool: int = 2,
     ) -> None:
@@ -94,23 +91,13 @@ class Referee:
         others = sorted(self._affinity - {self.core})
         self._others = others or [self.core]
         cores = [self.core, *others[: threads - 1]]
-        self.terms = Terms(cores=tuple(cores), threads=threads, memory=memory, load_timeout=load_timeout)
-        self._limits = {"CORE": 0, "FSIZE": 0, "NOFILE": 256, "MEMLOCK": 0, "MSGQUEUE": 0, "CPU": cpu_seconds, "NICE": 0, "RTPRIO": 0}
+        self.terms = Terms(cores=tuple(cores), others=tuple(self._others), threads=threads, memory=memory, load_timeout=load_timeout)
+        self._limits = {"CORE": 0, "FSIZE": 0, "NOFILE": 256, "MEMLOCK": 0, "MSGQUEUE": 0, "NICE": 0, "RTPRIO": 0}
+        self._cpu_seconds = cpu_seconds
         self._pool = pool
         self._nurseries: dict[str, Nursery] = {}
         self._null: dict[str, float] = {}
         self._custodies: list[Custody] = []
-        os.sched_setaffinity(0, {self.core})
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
-
-    @contextlib.contextmanager
-    def _unpinned(self) -> Iterator[None]:
-        """What is started here does not belong on the measuring core."""
-        os.sched_setaffinity(0, self._others)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, {self.core})
 
     def load(self, program: Program, problem: Problem) -> Runner:
         """Loads the program in a fresh runner: dlopen, constructors and symbol look-up happen there, under the filters.
@@ -135,9 +122,9 @@ class Referee:
     def _nursery(self, flavour: str) -> Nursery:
         nursery = self._nurseries.get(flavour)
         if nursery is None:
-            nursery = self._nurseries[flavour] = Nursery(
-                self.sandbox, flavour, cores=self._others, threads=self.terms.threads, limits=self._limits, size=self._pool
-            )
+            # A baseline is ours and may serve a whole search; every one of its calls still has its time limit.
+            limits = self._limits if flavour != "native" else {**self._limits, "CPU": self._cpu_seconds}
+            nursery = self._nurseries[flavour] = Nursery(self.sandbox, flavour, terms=self.terms, limits=limits, size=self._pool)
         nursery.start()
         return nursery
 
@@ -155,14 +142,13 @@ class Referee:
         return self._null[flavour]
 
     def close(self) -> None:
-        """Ends every runner and zygote; gives the thread its cores back. Idempotent."""
+        """Ends every runner and zygote. Idempotent."""
         for custody in self._custodies:
             custody.close()
         self._custodies.clear()
         for nursery in self._nurseries.values():
             nursery.close()
         self._nurseries.clear()
-        os.sched_setaffinity(0, self._affinity)
 
     def __enter__(self) -> Referee:
         return self

@@ -3,8 +3,8 @@
 Nothing here is trusted once the program is loaded: it shares the program's address space. What it says is a request (how much workspace)
 or stops the clock (`done`); every verdict is the referee's own. Descriptors: 3 control socket, 4 `go` pipe, 5 `done` pipe.
 
-Control messages are JSON objects with an "id" that the answer repeats:
-  load   {kind, entry, arguments, sizes, …} + [program]   → sends the seccomp listener, then {"ok": "loaded", "workspace": bool}
+It says hello, with its seccomp listener, before it is given anything. Control messages are JSON objects whose "id" the answer repeats:
+  load   {kind, entry, arguments, sizes, …} + [program]   → {"ok": "loaded", "workspace": bool}
   size   {sizes: [int, …]}                                → {"workspace": bytes}
   attach {slot, sizes, buffers: [...]} + one descriptor a buffer → {"addresses": [...]}
 """
@@ -129,15 +129,37 @@ class _Session:
         self._program: _Program | None = None
         self._calls: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
-    def run(self) -> None:
-        message, fds = self._receive()
-        os.sched_setaffinity(0, message["cores"])  # only now: waiting runners must not disturb the measuring core
+    def prepare(self) -> None:
+        """What can be done before there is a program: exercise the loop once, so that its pages are this process' own; then the filter."""
+        null = _Program({"kind": "null", "entry": "native", "arguments": 2, "sizes": 1}, -1)
+        buffers = [{"offset": 0, "role": "input"}, {"offset": 0, "role": "output"}]
+        function, arguments = null.bind(json.loads(json.dumps({"buffers": buffers, "sizes": [1]})), [0, 0])
+        function(*arguments)
+        fault.install()
         with contextlib.suppress(OSError):
             # A woken batch task does not preempt: the referee gets to its wait before the call begins, so that what it then waits
             # for the core is somebody else's doing.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        fault.install()
-        self._confine(message)
+        listener = self._confine()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))] if listener >= 0 else []
+        self._control.sendmsg([b'{"hello": true}'], rights)
+        if listener >= 0:
+            os.close(listener)
+
+    def _confine(self) -> int:
+        """From here on the process may only do what `seccomp.runner_rules` lists. Returns the listener's descriptor or -1."""
+        config = self._config
+        if not config["seccomp"]:
+            return -1
+        notify = config["listener"]
+        files = seccomp.ALLOW if config["files"] or not notify else seccomp.NOTIFY
+        rules = seccomp.runner_rules(
+            pid=os.getpid(), threads=config["threads"], memory=config["memory"], written=(1, 2, DONE), control=CONTROL, files=files
+        )
+        return seccomp.install(seccomp.assemble(rules, seccomp.NOTIFY if notify else seccomp.KILL), listener=notify)
+
+    def run(self) -> None:
+        message, fds = self._receive()
         try:
             self._program = _Program(message, fds[0] if fds else -1)
         except BaseException as error:  # the program's own import may raise anything; the text helps whoever repairs it
@@ -148,24 +170,6 @@ class _Session:
             os.close(fd)
         self._send({"id": message["id"], "ok": "loaded", "workspace": self._program.workspace is not None})
         self._serve()
-
-    def _confine(self, message: dict[str, Any]) -> None:
-        """From here on the process may only do what `seccomp.runner_rules` lists."""
-        if not self._config["seccomp"]:
-            self._send({"id": message["id"], "listener": False, "seccomp": False})
-            return
-        notify = self._config["listener"]
-        files = seccomp.ALLOW if message["files"] or not notify else seccomp.NOTIFY
-        rules = seccomp.runner_rules(
-            pid=os.getpid(), threads=message["threads"], memory=message["memory"], written=(1, 2, DONE), control=CONTROL, files=files
-        )
-        program = seccomp.assemble(rules, seccomp.NOTIFY if notify else seccomp.KILL)
-        listener = seccomp.install(program, listener=notify)
-        fds = [listener] if notify else []
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self._control.sendmsg([json.dumps({"id": message["id"], "listener": notify, "seccomp": True}).encode()], rights)
-        for fd in fds:
-            os.close(fd)
 
     def _serve(self) -> None:
         """Waits for `go` and for control messages; one `go` word names the slot to call with (all ones: read the control socket)."""
@@ -236,9 +240,10 @@ def serve(config: dict[str, Any]) -> None:
     _limit(config)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     control = socket.socket(fileno=CONTROL)
-    control.send(b'{"hello": true}')
+    session = _Session(control, config)
+    session.prepare()
     try:
-        _Session(control, config).run()
+        session.run()
     except BaseException as error:
         with contextlib.suppress(BaseException):
             os.write(2, f"runner: {type(error).__name__}: {error}"[:500].encode())
