@@ -131,6 +131,8 @@ class MeasuringEvaluator:
         if evaluation.ok and float(evaluation.profile["canary_drift"]) > CANARY_DRIFT and not _screened(evaluation):
             evaluation = self._measure(prepared, bar)
         if _impossible(evaluation):
+            # A busy neighbour can have made the ceilings too low: they are measured again before the kernel is doubted.
+            self.station.raise_ceilings()
             evaluation = self._quarantine(self._measure(prepared, None))
         return evaluation
 

@@ -26,6 +26,9 @@ __all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
 
 MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
+PATIENCE = 6
+"""Retries beyond half of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
+repeating only makes the same noise dearer, and the interval tells of it."""
 
 
 class Refused(Exception):
@@ -99,7 +102,8 @@ class Sitting:
         self._flip = False
         self.call_timeout = call_timeout
         self.cost: dict[str, float] = defaultdict(float)
-        """Wall seconds by part: fork, fill, check, wait (round trips and freezing), kernel, and `calls`, `retries` as counts."""
+        """Wall seconds by part: fork, fill, check, wait (round trips and freezing), kernel, and
+        `calls`, `rounds`, `retries`, `preempted` as counts."""
 
     def __enter__(self) -> Sitting:
         return self
@@ -142,6 +146,7 @@ class Sitting:
         Returns the case and seconds by lane. Raises `Refused` for the lane that failed, and StopIteration when the
         supply of fresh cases is used up.
         """
+        self.cost["rounds"] += 1
         for attempt in range(MAX_RETRIES + 1):
             case = next(cases)
             lanes = [lane for lane in self._lanes.values() if lane.name not in without]
@@ -151,7 +156,7 @@ class Sitting:
             calls = {lane.name: self.call(lane, case) for lane in lanes}
             if not any(call.preempted for call in calls.values()):
                 break
-            if attempt == MAX_RETRIES:
+            if attempt == MAX_RETRIES or self.cost["retries"] > PATIENCE + self.cost["rounds"] / 2:
                 self.cost["preempted"] += 1
                 break
             self.cost["retries"] += 1

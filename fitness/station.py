@@ -64,6 +64,11 @@ class Station:
     def ceilings(self) -> Ceilings:
         return self.device.ceilings
 
+    def raise_ceilings(self) -> None:
+        """Measures the ceilings again and keeps the larger of each."""
+        self.device.remeasure()
+        self._floors.clear()
+
     def sitting(self) -> Sitting:
         return Sitting(self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)
 
