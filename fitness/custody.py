@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import gc
 import os
 import resource
 import select
@@ -19,6 +18,7 @@ from fitness.call import Call, Terms
 from fitness.channel import READ_CONTROL, Channel, Closed, Heard, Tampered
 from fitness.failure import RunnerFailure
 from fitness.nursery import Nursery
+from fitness.possession import PRIORITY, pinned, undisturbed
 from fitness.process import Died, Process, StillRunning
 from fitness.program import Program
 from fitness.runner import MOAT
@@ -40,8 +40,6 @@ PREEMPTED = 50_000
 """Nanoseconds of waiting for the core above which a call counts as disturbed, if they are also over 0.5 % of it."""
 FLOOD = 30 << 10
 """Bytes printed above which a kernel is refused."""
-PRIORITY = -15
-"""Nice value of the runner, and of the referee during a call, where the user may set one: others on the core then disturb less."""
 _PR_SET_TIMERSLACK = 29
 
 
@@ -78,7 +76,7 @@ class Custody:
         """Keeps the calling thread on the measuring core; turns what happens there into the runner's verdict, and ends the runner."""
         self._stage = stage
         try:
-            with _pinned(self._terms.cores[0]):
+            with pinned(self._terms.cores[0]):
                 yield
         except RunnerFailure:
             self._end()
@@ -145,7 +143,8 @@ class Custody:
         """Maps a slot into the runner, empty: inputs that are in it already are taken out for the while."""
         if id(slot) in self._attached:
             return
-        hidden = slot.conceal() if slot.pending else None
+        self._nothing_revealed(but=slot)
+        hidden = slot.conceal()
         buffers = [
             {"role": b.role, "offset": b.offset, "length": b.length, "nbytes": b.nbytes, "dtype": b.dtype, "shape": list(b.shape)}
             for b in slot.buffers
@@ -195,7 +194,8 @@ class Custody:
         self._nothing_revealed(but=slot)
         process, channel = self.process, self._channel
         number = self._attached[id(slot)][0]
-        with self._judged(stage), _undisturbed():
+        slot.pending = False
+        with self._judged(stage), undisturbed():
             for _number, known in self._attached.values():
                 late = known.late_write()
                 if late is not None:
@@ -331,9 +331,7 @@ class Custody:
             self._end()
             raise verdicts.tampered(self._stage, "its channel closed") from None
         ending = self._nursery.ending(self._number)
-        raise verdicts.ended(
-            self._stage, ending, self._terms.memory, self._mapped, self._channel.said(), self._places
-        ) from None
+        raise verdicts.ended(self._stage, ending, self._terms.memory, self._mapped, self._channel.said(), self._places) from None
 
     def _end(self) -> None:
         self.process.kill()
@@ -367,37 +365,3 @@ def _copied(program: Program) -> int:
     os.lseek(fd, 0, os.SEEK_SET)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
-
-
-@contextlib.contextmanager
-def _pinned(core: int) -> Iterator[None]:
-    """The calling thread runs on this core and no other; afterwards where it might before, so that what it starts is not bound."""
-    before = os.sched_getaffinity(0)
-    if before == {core}:
-        yield
-        return
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """The calling thread runs ahead of others, without garbage collection, where it may."""
-    collecting = gc.isenabled()
-    gc.disable()
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, min(nice, PRIORITY))
-        hurried = True
-    except PermissionError:
-        hurried = False
-    try:
-        yield
-    finally:
-        if hurried:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        if collecting:
-            gc.enable()

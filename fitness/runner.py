@@ -154,7 +154,13 @@ class _Session:
         notify = config["listener"]
         files = seccomp.ALLOW if config["files"] or not notify else seccomp.NOTIFY
         rules = seccomp.runner_rules(
-            pid=os.getpid(), threads=config["threads"], memory=config["memory"], written=(1, 2, DONE), control=CONTROL, files=files
+            pid=os.getpid(),
+            threads=config["threads"],
+            memory=config["memory"],
+            written=(1, 2, DONE),
+            control=CONTROL,
+            files=files,
+            refine=not notify,
         )
         return seccomp.install(seccomp.assemble(rules, seccomp.NOTIFY if notify else seccomp.KILL), listener=notify)
 
@@ -168,6 +174,8 @@ class _Session:
             return
         for fd in fds:
             os.close(fd)
+        if self._config["seccomp"] and not self._config["listener"] and not self._config["files"]:
+            seccomp.install(seccomp.assemble(seccomp.loaded_rules(), seccomp.ALLOW), listener=False)
         self._send({"id": message["id"], "ok": "loaded", "workspace": self._program.workspace is not None})
         self._serve()
 

@@ -136,6 +136,7 @@ class Slot:
         self._late: Diagnostic | None = None
         self.pending = False
         """Whether it holds inputs for a call that has not been made."""
+        self._written = False
         self.poison()
 
     @property
@@ -166,7 +167,7 @@ class Slot:
             if array.shape != buffer.shape or array.dtype != buffer.array.dtype:
                 raise ValueError(f"{buffer.name}: expected {buffer.dtype}{buffer.shape}, got {array.dtype}{array.shape}")
             np.copyto(buffer.array, array)
-        self.pending = True
+        self.pending = self._written = True
 
     def poison(self) -> None:
         """Poisons outputs and workspace; notices first whether outputs changed after the call that wrote them (see `late_write`)."""
@@ -176,7 +177,6 @@ class Slot:
 
     def remember(self) -> None:
         """Fingerprints the outputs; called by the runner's owner once the call is over and the runner frozen."""
-        self.pending = False
         for buffer in self._outputs:
             buffer.remember()
 
@@ -213,16 +213,18 @@ class Slot:
                 )
         return None
 
-    def conceal(self) -> list[NDArray[Any]]:
-        """Takes the inputs out (zeros remain), so that a runner may map the slot before they are revealed; see `reveal`."""
-        hidden = [buffer.array.copy() for buffer in self._inputs]
-        for buffer in self._inputs:
-            buffer.array.fill(0)
+    def conceal(self) -> list[NDArray[Any]] | None:
+        """Blanks the inputs before another runner maps the slot: neither those to come nor those of an earlier runner (it may get the
+        same ones later) are for it to see. Returns those to come, for `reveal`; None where no call is pending."""
+        hidden = [buffer.array.copy() for buffer in self._inputs] if self.pending else None
+        if self._written:
+            for buffer in self._inputs:
+                buffer.array.fill(0)
+            self.pending = self._written = False
         return hidden
 
     def reveal(self, hidden: Sequence[NDArray[Any]]) -> None:
-        for buffer, array in zip(self._inputs, hidden, strict=True):
-            np.copyto(buffer.array, array)
+        self.fill(hidden)
 
     def close(self) -> None:
         """Frees the memory as soon as no runner maps it and no view of it is left. Idempotent."""

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def referee_costs(table: Table, level: str, program: Program, baseline: Program,
         start = time.perf_counter()
         runner = referee.load(program, problem)
         loads.append(time.perf_counter() - start)
-        attaches.append(timed(lambda: runner.attach(slot)))
+        attaches.append(timed(partial(runner.attach, slot)))
         calls += [runner.call(slot, 5.0) for _ in range(30)]
         closes.append(timed(runner.close))
     null = referee.load(Program("null", entry="native"), problem)
@@ -164,7 +165,7 @@ def referee_costs(table: Table, level: str, program: Program, baseline: Program,
         seconds = []
         for _ in range(5):
             runner = referee.load(program, problem)
-            seconds.append(timed(lambda: runner.attach(large)))
+            seconds.append(timed(partial(runner.attach, large)))
             runner.close()
         table.add("map a slot of 2 x 16 MiB into a runner", seconds)
     referee.close()

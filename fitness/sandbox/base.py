@@ -73,7 +73,16 @@ class Sandbox(ABC):
 
     def describe(self) -> Mapping[str, object]:
         """Facts for the lineage and the doctor."""
-        return {"level": self.level, "isolates": list(self.isolates)}
+        try:
+            actions = Path("/proc/sys/kernel/seccomp/actions_avail").read_text().split()
+        except OSError:
+            actions = []
+        return {
+            "level": self.level,
+            "isolates": list(self.isolates),
+            "seccomp": "names the call" if "user_notif" in actions else "kills" if actions else "none",
+            "memory": "address space limit, watchdog on the resident size",
+        }
 
     def strengthen(self) -> tuple[str, ...]:
         return self.advice

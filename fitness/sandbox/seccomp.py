@@ -28,6 +28,7 @@ __all__ = [
     "assemble",
     "errno_action",
     "install",
+    "loaded_rules",
     "network_rules",
     "runner_rules",
 ]
@@ -43,6 +44,7 @@ _LD, _JEQ, _JGE, _JGT, _JSET, _RET = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
 
 CLONE_THREAD = 0x00010000
 PR_SET_VMA = 0x53564D41
+PR_SET_NO_NEW_PRIVS = 38
 SIGABRT = 6
 AT_EMPTY_PATH = 0x1000
 
@@ -135,7 +137,7 @@ def assemble(rules: Iterable[Rule], default: int) -> bytes:
 def install(program: bytes, *, listener: bool) -> int:
     """Installs a filter on this process for good; returns the listener descriptor, or -1 without one. Raises SeccompError."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise SeccompError(ctypes.get_errno(), "no_new_privs was refused")
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
@@ -165,11 +167,14 @@ _ALWAYS = _words(
 )
 
 
-def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int], control: int, files: int) -> list[Rule]:
+def runner_rules(
+    *, pid: int, threads: int, memory: int, written: Sequence[int], control: int, files: int, refine: bool = False
+) -> list[Rule]:
     """What a runner may do. Everything else is denied: processes, signals, sockets, other processes' memory, timers, scheduling, …
 
     pid: its own, as it sees itself. written: descriptors it may write to. memory: the most bytes of one mapping.
-    files: the action for calls that look at files (ALLOW, or NOTIFY for the referee to decide by stage).
+    files: the action for calls that look at files (ALLOW, or NOTIFY for the referee to decide by stage). refine: whether the process
+    may install a further filter on itself (see `loaded_rules`).
     """
     written_to = (Only(0, "in", tuple(written)),)
     on_control = (Only(0, "in", (control,)),)
@@ -182,7 +187,8 @@ def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int],
         Rule("writev", ALLOW, written_to),
         *(Rule(name, ALLOW, on_control) for name in ("recvmsg", "recvfrom", "sendmsg", "sendto")),
         Rule("tgkill", ALLOW, (Only(0, "in", (pid,)), Only(2, "in", (SIGABRT,)))),  # abort()
-        Rule("prctl", ALLOW, (Only(0, "in", (PR_SET_VMA,)),)),  # malloc names its mappings
+        Rule("prctl", ALLOW, (Only(0, "in", (PR_SET_VMA, PR_SET_NO_NEW_PRIVS) if refine else (PR_SET_VMA,)),)),  # malloc names its mappings
+        *([Rule("seccomp")] if refine else []),
         Rule("prlimit64", ALLOW, (Only(2, "zero"),)),
         Rule("clone3", errno_action(errno.ENOSYS)),  # its flags lie in memory, out of a filter's sight; libc falls back to clone
         Rule("ioctl", errno_action(errno.ENOTTY)),  # stdio asks whether a stream is a terminal
@@ -193,6 +199,11 @@ def runner_rules(*, pid: int, threads: int, memory: int, written: Sequence[int],
     if threads > 1:
         rules.append(Rule("clone", ALLOW, (Only(0, "bits", (CLONE_THREAD,)),)))
     return rules
+
+
+def loaded_rules() -> list[Rule]:
+    """On top of `runner_rules`, once the program is loaded, where there is no listener and so no referee to decide by stage."""
+    return [Rule(name, KILL) for name in LOADING]
 
 
 def network_rules() -> list[Rule]:

@@ -1,7 +1,7 @@
 """Where hostile kernels meet the executor: builds a kernel file, runs it as an evaluator would, and says how it ended.
 
-Each file in `tests/hostile/cpp/` starts with comment lines: why it exists, then `expect: OUTCOME [REASON [SYSTEM CALL]]`, alternatives separated by `|`,
-and optionally `threads: N`, `memory: BYTES`, `flags: …`, `n: N`, `machine: NAME`.
+Each file in `tests/hostile/cpp/` starts with comment lines: why it exists, then `expect: OUTCOME [REASON [SYSTEM CALL]]`, alternatives
+separated by `|`, and optionally `threads: N`, `memory: BYTES`, `flags: …`, `n: N`, `machine: NAME`.
 """
 
 from __future__ import annotations

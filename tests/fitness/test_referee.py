@@ -241,7 +241,17 @@ def test_a_call_that_lost_the_core_to_somebody_else_says_so(problem: Problem, tm
         runner = referee.load(_native(tmp_path, work), problem)
         slot = _slot(problem)
         # An equal contender on the measuring core: same policy, at least our priority.
-        spin = f"import os\nos.sched_setaffinity(0, {{{referee.core}}})\ntry:\n    os.nice(-20)\nexcept OSError: pass\nprint(flush=True)\nwhile True: pass"
+        spin = f"""
+import os
+os.sched_setaffinity(0, {{{referee.core}}})
+try:
+    os.nice(-20)
+except OSError:
+    pass
+print(flush=True)
+while True:
+    pass
+"""
         neighbour = subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE)
         try:
             assert neighbour.stdout is not None and select.select([neighbour.stdout], [], [], 20)[0]
@@ -276,3 +286,45 @@ def _gone(pids: set[int], patience: float = 3.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def test_the_next_runner_of_a_slot_finds_nothing_of_an_earlier_one(referee: Referee, problem: Problem, tmp_path: Path) -> None:
+    failing = referee.load(_native(tmp_path, "__builtin_trap();"), problem)
+    slots = [Slot(problem, {"n": 100}) for _ in range(2)]
+    for slot in slots:
+        failing.attach(slot)
+    slots[0].fill([np.ones(100, np.float32)])
+    with pytest.raises(RunnerFailure):
+        failing.call(slots[0], 5.0)
+    failing.close()
+    runner = referee.load(_native(tmp_path, HONEST), problem)
+    for slot in slots:
+        runner.attach(slot)
+        assert not slot.inputs[0].any()
+    runner.close()
+
+
+def test_without_a_listener_a_forbidden_call_is_still_refused_before_and_after_loading(problem: Problem, tmp_path: Path) -> None:
+    """As on kernels or in containers that do not grant seccomp's user notifications."""
+    look = 'static void look() { open("/etc/hostname", O_RDONLY); }'
+    programs = {
+        "call": _native(tmp_path, "socket(AF_INET, SOCK_STREAM, 0);" + HONEST, "#include <sys/socket.h>\n"),
+        "open": _native(tmp_path, "look();" + HONEST, "#include <fcntl.h>\n" + look),
+        "fine": _native(tmp_path, HONEST, "#include <fcntl.h>\n" + look + "\n__attribute__((constructor)) static void load() { look(); }"),
+    }
+    with Referee(pool=1) as referee:
+        nursery = referee._nursery("native")
+        for seat in nursery._seats:
+            seat.close()
+        nursery._seats.clear()
+        nursery.listener = False
+        for name, program in programs.items():
+            runner = referee.load(program, problem)
+            if name == "fine":
+                runner.call(_slot(problem), 5.0)
+                runner.close()
+                continue
+            with pytest.raises(RunnerFailure) as caught:
+                runner.call(_slot(problem), 5.0)
+            assert (caught.value.outcome, caught.value.diagnostic.reason) == (Outcome.REJECTED, "forbidden_syscall"), name
+            runner.close()

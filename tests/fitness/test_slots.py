@@ -114,3 +114,14 @@ def test_closing_gives_descriptors_and_memory_back(problem: Problem) -> None:
         slot.close()
         slot.close()
     assert arena.descriptors() == before
+
+
+def test_concealing_blanks_what_was_in_it_and_gives_back_only_what_is_to_come(slot: Slot) -> None:
+    x = np.arange(1001, dtype=np.float32)
+    slot.fill([x])
+    hidden = slot.conceal()
+    assert hidden is not None and not slot.inputs[0].any() and not slot.pending
+    slot.reveal(hidden)
+    assert np.array_equal(slot.inputs[0], x) and slot.pending
+    slot.pending = False  # as after its call
+    assert slot.conceal() is None and not slot.inputs[0].any()

@@ -17,9 +17,7 @@ from fitness.referee import Referee
 Referees = Callable[[int, int], Referee]
 
 
-def test_each_kernel_ends_as_its_header_says_and_the_next_honest_one_is_served(
-    attack_file: Path, toy: Problem, referees: Referees
-) -> None:
+def test_each_kernel_ends_as_its_header_says_and_the_next_honest_one_is_served(attack_file: Path, toy: Problem, referees: Referees) -> None:
     attack = arena.read(attack_file)
     if not attack.applies:
         pytest.skip(f"an attack on {attack.machine}, this is {platform.machine()}")
