@@ -32,7 +32,7 @@ from evo.executors import inline
 from evo.run import Run
 from fitness.protocol import Bar, Certificate, Duel, Prepared
 
-SEED = "\n".join(f"T{i} = 1    # evo: [1..16]" for i in range(6)) + "\n# evo: require T0 * T1 <= 128\n"
+SEED = "\n".join(f"T{i} = 1    # evo: [1..16]" for i in range(12)) + "\n# evo: require T0 * T1 <= 128\n"
 DESCRIPTORS = [{"name": f"t{i}", "field": f"tunable.T{i}", "kind": "bins", "edges": [1, 3, 5, 7, 9, 11, 13, 15, 17]} for i in range(3)]
 WINDOW = 500
 

@@ -1,0 +1,294 @@
+"""Where in the space of one kernel's tunables to look next: the surrogate, its data, its pool, and what to do without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archive.space import Key, Space
+from archive.values import EmptySpaceError, kind_of
+from evo.strategies.surrogate import Floats, Posterior, log_expected_improvement
+
+__all__ = ["PARTS", "Encoding", "Prospect", "ProspectSettings"]
+
+PARTS = ("spread", "squash", "lengthscales", "feasibility", "neighbours", "samples", "crossover", "restlessness")
+"""What can be left out for an ablation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProspectSettings:
+    """Sizes; chosen by leaving kernels out (see `evo.strategies.auto`)."""
+
+    initial: int = 10
+    """Evaluations spread over the space before the surrogate is asked."""
+    elites: int = 5
+    """Of the best points so many have all their neighbours in the pool."""
+    samples: int = 16
+    """Random configurations that join the pool per evaluation."""
+    crossovers: int = 4
+    """Mixtures of two of the best that join it."""
+    pool: int = 512
+    """Members kept, the most promising ones."""
+    most_points: int = 640
+    """Data kept: when there is more, the best half of it and the latest."""
+    tuned_on: int = 96
+    """Points that lengthscales are fitted to."""
+    growth: float = 1.25
+    """Factor between the numbers of points at which they are fitted again."""
+    squash: float = 0.5
+    """Slope of what the surrogate sees below the median."""
+    typical: float = 1.5
+    restless: float = 0.12
+    """Share of proposals that follow another acquisition after a long time without an improvement."""
+    without: frozenset[str] = field(default_factory=frozenset)
+
+
+class Encoding:
+    """Keys as points: ranks as shares of their range; of strings and more than two bools, halves of an indicator vector."""
+
+    def __init__(self, space: Space) -> None:
+        self._tables: list[tuple[int, Floats]] = []
+        groups: list[int] = []
+        for dimension, domain in enumerate(space.domains):
+            if len(domain) < 2:
+                continue
+            if kind_of(domain[0]) in ("bool", "string") and len(domain) > 2:
+                table = np.eye(len(domain)) / 2
+            else:
+                order = sorted(range(len(domain)), key=domain.__getitem__)
+                table = np.empty((len(domain), 1))
+                table[order, 0] = np.linspace(0.0, 1.0, len(domain))
+            groups += [len(self._tables)] * table.shape[1]
+            self._tables.append((dimension, table))
+        self.groups: NDArray[np.intp] = np.array(groups, dtype=np.intp)
+        self.free = tuple(dimension for dimension, _ in self._tables)
+
+    def points(self, keys: Sequence[Key]) -> Floats:
+        """(len(keys), columns)."""
+        if not keys or not self._tables:
+            return np.zeros((len(keys), len(self.groups)))
+        indices = np.array(keys, dtype=np.intp)
+        return np.concatenate([table[indices[:, dimension]] for dimension, table in self._tables], axis=1)
+
+
+class Prospect:
+    """What was found in one space, and what to try next. A function of the calls of `tell`; `ask` changes nothing.
+
+    Args:
+        space: of the kernel, as the evaluator knows it.
+    """
+
+    def __init__(self, space: Space, settings: ProspectSettings) -> None:
+        self.space = space
+        self._settings = settings
+        self._encoding = Encoding(space)
+        self._known: dict[Key, float | None] = {}
+        """Every key that is settled: its objective, None for a failure."""
+        self._keys: list[Key] = []
+        """The posterior's data."""
+        self._values: list[float] = []
+        """Their objectives; NaN for failures."""
+        self._best: list[tuple[float, Key]] = []
+        """The best keys, best first."""
+        self._surrounded: set[Key] = set()
+        self._pool: list[Key] = []
+        self._place: dict[Key, int] = {}
+        self._posterior = Posterior(self._encoding.groups, typical=self._settings.typical, pool=settings.pool + 256)
+        self._tune_at = settings.initial
+        self._improved_at = 0
+        self._small = space.size is not None and space.size <= settings.pool
+        self._scores: Floats | None = None
+
+    # ── what came of it ──
+
+    @property
+    def evaluations(self) -> int:
+        return len(self._known)
+
+    def tell(self, key: Key, objective: float | None) -> None:
+        """The objective of a key (None: it failed). What is told again counts no more."""
+        if key in self._known:
+            return
+        self._known[key] = objective
+        if not self._encoding.free:
+            return
+        self._scores = None
+        self._leave_pool(key)
+        self._keys.append(key)
+        self._values.append(math.nan if objective is None else objective)
+        self._posterior.add_point(self._encoding.points([key])[0])
+        if objective is not None:
+            if not self._best or objective > self._best[0][0]:
+                self._improved_at = len(self._known)
+            self._best.append((objective, key))
+            self._best.sort(key=lambda entry: -entry[0])
+            del self._best[4 * self._settings.elites :]
+        if len(self._keys) > self._settings.most_points:
+            self._thin()
+        if self.modelled:
+            if len(self._known) >= self._tune_at:
+                self._tune()
+            self._stock(Random(f"{len(self._known)} {key}"))
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the surrogate has enough to go by."""
+        return len(self._known) >= self._settings.initial and len(self._best) >= 3
+
+    def _thin(self) -> None:
+        """Keeps the best half and the latest quarter of the data that there is room for."""
+        room = self._settings.most_points
+        values = np.array(self._values)
+        order = np.argsort(np.where(np.isnan(values), -math.inf, values))
+        kept = sorted({*order[-room // 2 :].tolist(), *range(len(values) - room // 4, len(values))})
+        self._keys = [self._keys[i] for i in kept]
+        self._values = [self._values[i] for i in kept]
+        self._posterior.replace_points(self._encoding.points(self._keys))
+
+    def _tune(self) -> None:
+        self._tune_at = int(len(self._known) * self._settings.growth) + 1
+        if "lengthscales" in self._settings.without:
+            return
+        targets = self._targets()[:, 0]
+        count, most = len(targets), self._settings.tuned_on
+        if count > most:
+            order = np.argsort(-targets, kind="stable")
+            rest = np.sort(order[most // 2 :])
+            spread = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(np.intp)]
+            chosen = np.concatenate([order[: most // 2], spread])
+        else:
+            chosen = np.arange(count)
+        self._posterior.tune(targets, chosen)
+        self._posterior.refresh()
+
+    def _targets(self) -> Floats:
+        """(n, 2): what the surrogate sees of the objectives, and whether a point failed; both centred."""
+        values = np.array(self._values)
+        failed = np.isnan(values)
+        good = values[~failed]
+        seen = np.where(failed, np.quantile(good, 0.1), values)
+        middle = float(np.median(good))
+        if "squash" not in self._settings.without:
+            seen = np.where(seen < middle, middle + self._settings.squash * (seen - middle), seen)
+        self._centre = float(seen.mean())
+        self._failing = float((failed.sum() + 0.5) / (len(values) + 2.0))
+        return np.stack([seen - self._centre, failed - self._failing], axis=1)
+
+    # ── the pool ──
+
+    def _stock(self, rng: Random) -> None:
+        """Takes in neighbours of new elites, random configurations and mixtures; throws out the least promising."""
+        settings = self._settings
+        if self._small:
+            if not self._pool and len(self._known) < (self.space.size or 0):
+                self._enter_pool(self.space.keys())
+            return
+        if "neighbours" not in settings.without:
+            for _, key in self._best[: settings.elites]:
+                if key not in self._surrounded:
+                    self._surrounded.add(key)
+                    self._enter_pool(self._around(key, rng))
+        if "samples" not in settings.without:
+            wanted = settings.samples if self._pool and len(self._pool) > settings.pool // 2 else settings.pool // 2
+            self._enter_pool(self.space.sample_key(rng) for _ in range(wanted))
+        if "crossover" not in settings.without:
+            self._enter_pool(self._mixtures(rng))
+        if len(self._pool) > settings.pool + settings.pool // 4:
+            self._shrink()
+
+    def _around(self, key: Key, rng: Random, most: int = 160) -> list[Key]:
+        near = self.space.neighbour_keys(key, "any")
+        return near if len(near) <= most else rng.sample(near, most)
+
+    def _mixtures(self, rng: Random) -> Iterable[Key]:
+        if len(self._best) < 2:
+            return
+        for _ in range(self._settings.crossovers):
+            (_, one), (_, other) = rng.sample(self._best, 2)
+            mixed = tuple(a if rng.random() < 0.5 else b for a, b in zip(one, other, strict=True))
+            if self.space.legal_key(mixed):
+                yield mixed
+
+    def _enter_pool(self, keys: Iterable[Key]) -> None:
+        fresh = [key for key in dict.fromkeys(keys) if key not in self._known and key not in self._place]
+        if not fresh:
+            return
+        self._place.update((key, len(self._pool) + i) for i, key in enumerate(fresh))
+        self._pool += fresh
+        self._posterior.add_members(self._encoding.points(fresh))
+
+    def _leave_pool(self, key: Key) -> None:
+        place = self._place.pop(key, None)
+        if place is None:
+            return
+        last = self._pool.pop()
+        if last != key:
+            self._pool[place] = last
+            self._place[last] = place
+        self._posterior.drop_member(place)
+
+    def _shrink(self) -> None:
+        kept = np.sort(np.argsort(-self._score(), kind="stable")[: self._settings.pool])
+        self._pool = [self._pool[i] for i in kept.tolist()]
+        self._place = {key: i for i, key in enumerate(self._pool)}
+        self._posterior.keep_members(kept)
+        self._scores = None
+
+    # ── what next ──
+
+    def ask(self, rng: Random, fresh: Callable[[Key], bool]) -> Key | None:
+        """A key that is `fresh` (not proposed before, nor in flight); None when it knows none."""
+        if not self._encoding.free:
+            return None
+        if not self.modelled:
+            return self._spread(rng, fresh)
+        if not self._pool:
+            return None
+        if self._scores is None:
+            self._scores = self._score()
+        scores = self._scores
+        taken = False
+        for _ in range(len(self._pool)):
+            place = int(scores.argmax())
+            if scores[place] == -math.inf:
+                return None
+            if fresh(self._pool[place]):
+                return self._pool[place]
+            # In flight: what is close to it will be known soon.
+            near = self._posterior.covariance_with_members(place)
+            if not taken:
+                scores, taken = scores.copy(), True
+            scores += np.log(np.maximum(1e-3, 1.0 - near))
+            scores[place] = -math.inf
+        return None
+
+    def _score(self) -> Floats:
+        """(pool,) log of the expected improvement times the probability that it works."""
+        targets = self._targets()
+        means, deviations, smoothed = self._posterior.predict(targets)
+        values = np.array(self._values)
+        best = float(smoothed[~np.isnan(values)].max())
+        scores = log_expected_improvement(means[:, 0], deviations, best)
+        if "feasibility" not in self._settings.without and np.isnan(values).any():
+            works = np.clip(1.0 - (means[:, 1] + self._failing), 0.02, 1.0)
+            scores = scores + np.log(works)
+        return scores
+
+    def _spread(self, rng: Random, fresh: Callable[[Key], bool], draws: int = 24) -> Key | None:
+        """Of some random configurations the one farthest from all that is known."""
+        try:
+            drawn = [
+                key for key in dict.fromkeys(self.space.sample_key(rng) for _ in range(draws)) if key not in self._known and fresh(key)
+            ]
+        except EmptySpaceError:
+            return None
+        if not drawn or not self._keys or "spread" in self._settings.without:
+            return drawn[0] if drawn else None
+        points = self._encoding.points(drawn)
+        apart = np.abs(points[:, None] - self._posterior.points[None]).sum(axis=2).min(axis=1)
+        return drawn[int(apart.argmax())]
