@@ -19,6 +19,7 @@ from archive.tunables import Value
 __all__ = ["Diagnostic", "Environment", "Evaluation", "Outcome", "Samples"]
 
 EMPTY: Mapping[str, Value] = MappingProxyType({})
+NO_COST: Mapping[str, float] = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -98,8 +99,9 @@ class Evaluation:
     samples: tuple[Samples, ...] = ()
     profile: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
     """Flat measured facts. What `describe` found (known before timing) plus `bandwidth`, `flops`, `roofline_share`, … after it."""
-    cost: Mapping[str, float] = field(default_factory=lambda: EMPTY)
-    """Seconds of wall time by stage (`build`, `wait`, `fork`, `fill`, `check`, `kernel`, `baseline`, `statistics`, …) and `cpu`."""
+    cost: Mapping[str, float] = field(default_factory=lambda: NO_COST)
+    """Seconds of wall time by stage (`build`, `wait`, `fork`, `fill`, `check`, `kernel`, `baseline`, `statistics`, …), `cpu` seconds,
+    and the counts `calls`, `rounds`, `retries`, `preempted`."""
     artifact: str = ""
     """Content hash of the built artifact; empty when nothing was built."""
     environment: str = ""

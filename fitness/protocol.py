@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from archive.evaluation import EMPTY, Diagnostic, Environment, Evaluation, Samples
+from archive.evaluation import EMPTY, NO_COST, Diagnostic, Environment, Evaluation, Samples
 from archive.kernel import Kernel
 from archive.space import Space
 from archive.tunables import Value
@@ -71,7 +71,7 @@ class Prepared:
     """Picklable; what this evaluator needs to load the artifact."""
     failed: Evaluation | None = None
     """Set when policy, build or description ended the cascade; such a kernel is never measured."""
-    cost: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    cost: Mapping[str, float] = field(default_factory=lambda: NO_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Certificate:
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Whether a kernel is right and how fast. Implementations: `fitness.measuring.MeasuringEvaluator`, `fitness.targets.tabular.TabularEvaluator`."""
+    """Whether a kernel is right and how fast; see `fitness.measuring.MeasuringEvaluator` and `fitness.targets.tabular.TabularEvaluator`."""
 
     inline: bool
     """True when `prepare` and `measure` return at once (recorded spaces): the engine then calls them in its own thread."""

@@ -88,7 +88,7 @@ def lost() -> RunnerFailure:
 
 
 def artifact_lost(text: str) -> RunnerFailure:
-    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "Place", "artifact_lost", f"The built program cannot be read: {text}.")
+    return _failure(Outcome.INFRASTRUCTURE_ERROR, "load", "artifact_lost", f"The built program cannot be read: {text}.")
 
 
 def not_loaded(text: str) -> RunnerFailure:
