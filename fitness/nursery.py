@@ -171,6 +171,7 @@ class Nursery:
         """A fresh runner that waits for its program. A zygote that has died is replaced."""
         for _attempt in range(3):
             self.start()
+            self._drain()
             if not self._seats:
                 self._seats.append(self._order())
             seat = self._seats.pop(0)
@@ -202,6 +203,13 @@ class Nursery:
             if self._receive() is None:
                 return None
         return self._endings.pop(number)
+
+    def _drain(self) -> None:
+        """Takes in the endings reported so far, lest they fill the socket and stop the zygote."""
+        assert self._socket is not None
+        self._socket.setblocking(False)
+        while self._receive() is not None:
+            pass
 
     def _receive(self) -> dict[str, Any] | None:
         """One message from the zygote; endings are noted. None at its end or after the socket's timeout."""

@@ -109,8 +109,9 @@ class _Zygote:
                 return
             number = self._children.pop(pid, None)
             if number is not None:
+                report = json.dumps({"ended": number, "status": status, "peak": usage.ru_maxrss})
                 with contextlib.suppress(OSError):
-                    self._referee.send(json.dumps({"ended": number, "status": status, "peak": usage.ru_maxrss}).encode())
+                    self._referee.send(report.encode(), socket.MSG_DONTWAIT)  # never wait for a referee that does not listen
 
 
 def _probe_listener() -> tuple[bool, bool]:

@@ -17,7 +17,7 @@ __all__ = ["Completed", "Limits", "run_limited"]
 @dataclass(frozen=True, slots=True)
 class Limits:
     """timeout: wall seconds. memory: bytes of address space per process. cpu: seconds per process. output: bytes kept of stdout+stderr;
-    file_size: bytes of one written file; processes: how many, on top of what the user already runs (0: no cap)."""
+    file_size: bytes of one written file."""
 
     timeout: float = 60.0
     memory: int = 8 << 30

@@ -162,7 +162,7 @@ _ALWAYS = _words(
     read pread64 lseek fstat close munmap mprotect madvise brk futex futex_wait futex_wake clock_gettime clock_getres gettimeofday
     time nanosleep clock_nanosleep sched_yield getcpu sched_getaffinity exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask
     sigaltstack restart_syscall getpid getppid getpgrp getpgid getsid getpriority sched_getscheduler sched_getparam gettid getuid
-    geteuid getgid getegid getrandom getrlimit getrusage sysinfo uname set_robust_list set_tid_address rseq membarrier mincore
+    geteuid getgid getegid getrandom getrlimit getrusage sysinfo uname set_robust_list set_tid_address rseq 
     """
 )
 

@@ -328,3 +328,13 @@ def test_without_a_listener_a_forbidden_call_is_still_refused_before_and_after_l
                 runner.call(_slot(problem), 5.0)
             assert (caught.value.outcome, caught.value.diagnostic.reason) == (Outcome.REJECTED, "forbidden_syscall"), name
             runner.close()
+
+
+def test_hundreds_of_runners_come_and_go(problem: Problem, tmp_path: Path) -> None:
+    program = _native(tmp_path, HONEST)
+    with Referee() as referee:
+        referee.load(program, problem).close()
+        descriptors = arena.descriptors()
+        for _ in range(400):
+            referee.load(program, problem).close()
+        assert arena.descriptors() <= descriptors

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <dlfcn.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 struct Slot { const float* x; float* y; int64_t n; };
@@ -36,8 +35,6 @@ static const char* find_word() {
         tried[count] = region;
         count = count + 1;
         for (volatile uintptr_t page = region; page < region + (1 << 20); page = page + 4096) {
-            unsigned char resident;
-            if (mincore(reinterpret_cast<void*>(page), 4096, &resident) != 0) continue;
             if (sigsetjmp(unreadable, 1) != 0) continue;
             for (uintptr_t at = page; at + sizeof(Bytes) <= page + 4096; at += 16) {
                 auto* found = reinterpret_cast<const Bytes*>(at);
