@@ -23,7 +23,7 @@ shapes = [{"heads": 4, "length": 512, "width": 64}, {"heads": 1, "length": 1024,
 small_shapes = [
     {"heads": 2, "length": 33, "width": 16},
     {"heads": 1, "length": 1, "width": 7},
-    {"heads": 3, "length": 17, "width": 1},
+    {"heads": 3, "length": 17, "width": 3},
     {"heads": 1, "length": 127, "width": 33},
     {"heads": 1, "length": 70, "width": 64},
     {"heads": 1, "length": 16, "width": 80},

@@ -30,7 +30,7 @@ shapes = [{"rows": 2048, "cols": 2048}, {"rows": 512, "cols": 8192}]
 small_shapes = [
     {"rows": 7, "cols": 33},
     {"rows": 1, "cols": 1021},
-    {"rows": 33, "cols": 3},
+    {"rows": 33, "cols": 24},
     {"rows": 5, "cols": 127},
     {"rows": 31, "cols": 16},
     {"rows": 3, "cols": 4099},
