@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive.evaluation import Diagnostic
+from fitness.native import library
 from fitness.problem import Problem, Sizes
 
 __all__ = ["Buffer", "Slot"]
@@ -34,7 +35,6 @@ F_SEAL_FUTURE_WRITE = 0x0010
 LARGE = 2 << 20
 
 Role = Literal["input", "output", "workspace"]
-_NAN_BITS = {"float16": ("uint16", 0x7E5A), "float32": ("uint32", 0x7FC5A5A5), "float64": ("uint64", 0x7FF85A5A5A5A5A5A)}
 
 
 class Buffer:
@@ -77,14 +77,8 @@ class Buffer:
         self._payload.fill(0)
 
     def poison(self) -> None:
-        """Fills the payload with NaNs, or, for integers, with fresh secret bytes: nothing of an earlier call is left."""
-        bits = _NAN_BITS.get(self.dtype)
-        if bits is not None:
-            self._payload.view(bits[0]).fill(bits[1])
-        elif self.nbytes % 8 == 0:
-            self._payload.view(np.uint64).fill(int.from_bytes(os.urandom(8), "little"))
-        else:
-            self._payload.fill(os.urandom(1)[0] | 2)
+        """Fills the payload with NaNs (integers: a rare pattern), past the caches: nothing of an earlier call is left."""
+        library().poison(self.array)
         self._print = None
 
     def remember(self) -> None:
@@ -159,14 +153,17 @@ class Slot:
         return sum(buffer.length for buffer in self.buffers)
 
     def fill(self, arrays: Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]) -> None:
-        """Copies the inputs in (ABI order, or by name). Raises ValueError for a wrong count, shape or dtype."""
+        """Copies the inputs in, past the caches (ABI order, or by name). Raises ValueError for a wrong count, shape or dtype."""
         given = [arrays[buffer.name] for buffer in self._inputs] if isinstance(arrays, Mapping) else list(arrays)
         if len(given) != len(self._inputs):
             raise ValueError(f"the slot takes {len(self._inputs)} inputs, got {len(given)}")
         for buffer, array in zip(self._inputs, given, strict=True):
             if array.shape != buffer.shape or array.dtype != buffer.array.dtype:
                 raise ValueError(f"{buffer.name}: expected {buffer.dtype}{buffer.shape}, got {array.dtype}{array.shape}")
-            np.copyto(buffer.array, array)
+            if array.flags.c_contiguous:
+                library().copy(buffer.array, array)
+            else:
+                np.copyto(buffer.array, array)
         self.pending = self._written = True
 
     def poison(self) -> None:
