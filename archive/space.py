@@ -259,8 +259,19 @@ class Space:
 
     def nearest_key(self, key: Key) -> Key | None:
         """The closest legal key (ties: the first in a fixed order); None when none is found among the closest 20,000."""
+        # Parts of the key that already meet their own constraints stay: moving them could only lengthen the way.
+        unmet = {
+            dimension
+            for component in self._components
+            if not component.legal(tuple(key[d] for d in component.dimensions))
+            for dimension in component.dimensions
+        }
+        if not unmet and not self.legal_key(key):
+            unmet = set(range(len(key)))  # illegal for a reason that no constraint of the text tells
         moves = [
             sorted((self.distance_keys(key, other), other[dimension]) for other in _variants(key, dimension, len(domain)))
+            if dimension in unmet
+            else []
             for dimension, domain in enumerate(self.domains)
         ]
         return next((near for near in islice(nearby(key, moves), MOST_VISITED) if self.legal_key(near)), None)

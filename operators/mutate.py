@@ -49,7 +49,7 @@ class MutateMany(TunableOperator):
     name = "mutate_many"
     weight: ClassVar[float] = 2.0
 
-    def __init__(self, *, more: float = 0.5, retries: int = 64) -> None:
+    def __init__(self, *, more: float = 0.5, retries: int = 12) -> None:
         super().__init__(retries=retries)
         if not 0.0 <= more < 1.0:
             raise OperatorError(f"operators.{self.name}.more: found {more}, expected a probability under 1")

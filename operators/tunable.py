@@ -28,7 +28,7 @@ from operators.unseen import Unseen
 
 __all__ = ["Sample", "Seed", "SetTo", "TunableOperator", "scatter"]
 
-DRAWS = 16
+DRAWS = 8
 """Random configurations of the whole space that are tried before the walk over it."""
 
 
@@ -41,7 +41,7 @@ class TunableOperator(Operator):
 
     goals = (SetValues, VisitCell)
 
-    def __init__(self, *, retries: int = 64) -> None:
+    def __init__(self, *, retries: int = 12) -> None:
         if retries < 1:
             raise OperatorError(f"operators.{self.name}.retries: found {retries}, expected at least 1")
         self.retries = retries

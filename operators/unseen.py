@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, islice
 
 from archive.kernel import Kernel
 from archive.space import Key, Space
@@ -25,7 +24,7 @@ class Unseen:
 
     def __init__(self) -> None:
         self._view: View | None = None
-        self._walks: dict[str, Iterator[Key]] = {}
+        self._walks: dict[str, _Walk] = {}
         self._explored: set[str] = set()
 
     def explored(self, kernel: Kernel, view: View) -> bool:
@@ -38,16 +37,31 @@ class Unseen:
             self._view, self._walks, self._explored = view, {}, set()
         if self.explored(kernel, view) or space.size is None:
             return None
-        walk = self._walks.setdefault(kernel.family, space.keys())
-        visited = 0
-        for key in islice(walk, MOST_VISITED):
-            visited += 1
+        walk = self._walks.setdefault(kernel.family, _Walk(space.keys()))
+        for _ in range(MOST_VISITED):
+            key = walk.here()
+            if key is None:
+                self._explored.add(kernel.family)
+                del self._walks[kernel.family]
+                return None
             child = kernel.with_key(key)
             if not view.seen(child.id):
-                # The engine may yet do without it, so the walk comes by here again.
-                self._walks[kernel.family] = chain([key], walk)
+                # The engine may yet do without it, so the next walk begins here again.
                 return child
-        if visited < MOST_VISITED:
-            self._explored.add(kernel.family)
-            del self._walks[kernel.family]
+            walk.go_on()
         return None
+
+
+class _Walk:
+    """An iterator that stays where it is until told to go on."""
+
+    def __init__(self, keys: Iterator[Key]) -> None:
+        self._keys = keys
+        self._here = next(keys, None)
+
+    def here(self) -> Key | None:
+        """The key it stands at; None at the end."""
+        return self._here
+
+    def go_on(self) -> None:
+        self._here = next(self._keys, None)
