@@ -119,6 +119,10 @@ class Custody:
             self._has_workspace = answer.get("workspace") is True
             self._loading = program.kind == "python"
             self._rest()
+            with contextlib.suppress(OSError):
+                # A woken batch task does not preempt: the referee gets to its wait before the call begins, so that what it then
+                # waits for the core is somebody else's doing.
+                os.sched_setscheduler(self.process.pid, os.SCHED_BATCH, os.sched_param(0))
 
     def _bound_address_space(self) -> None:
         """RLIMIT_AS: what it had, the slots, and the memory limit with a quarter more, for what is reserved and never touched (the

@@ -136,10 +136,6 @@ class _Session:
         function, arguments = null.bind(json.loads(json.dumps({"buffers": buffers, "sizes": [1]})), [0, 0])
         function(*arguments)
         fault.install()
-        with contextlib.suppress(OSError):
-            # A woken batch task does not preempt: the referee gets to its wait before the call begins, so that what it then waits
-            # for the core is somebody else's doing.
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         listener = self._confine()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))] if listener >= 0 else []
         self._control.sendmsg([b'{"hello": true}'], rights)

@@ -11,6 +11,7 @@ writable mappings (F_SEAL_FUTURE_WRITE), and the descriptor handed out is read-o
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -33,6 +34,7 @@ SAMPLES = 512
 """Secret positions of an output that are compared to notice writes after the call."""
 F_SEAL_FUTURE_WRITE = 0x0010
 LARGE = 2 << 20
+MADV_POPULATE_WRITE = 23
 
 Role = Literal["input", "output", "workspace"]
 
@@ -54,6 +56,8 @@ class Buffer:
             self._map = mmap.mmap(writable_fd, self.length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
             if self.length >= LARGE:
                 self._map.madvise(mmap.MADV_HUGEPAGE)
+            with contextlib.suppress(OSError):  # kernels before 5.14 fault page by page as the buffer is poisoned
+                self._map.madvise(MADV_POPULATE_WRITE)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
             if role == "input":
                 seals |= F_SEAL_FUTURE_WRITE
@@ -74,7 +78,6 @@ class Buffer:
         seed = int.from_bytes(os.urandom(8), "little")
         self._positions = np.random.default_rng(seed).integers(0, max(1, self.nbytes), min(SAMPLES, self.nbytes))
         self._print: bytes | None = None
-        self._payload.fill(0)
 
     def poison(self) -> None:
         """Fills the payload with NaNs (integers: a rare pattern), past the caches: nothing of an earlier call is left."""
