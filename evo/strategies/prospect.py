@@ -251,6 +251,8 @@ class Prospect:
             return None
         if self._scores is None:
             self._scores = self._score()
+        if self._restless and rng.random() < self._settings.restless and (key := self._elsewhere(rng, fresh)) is not None:
+            return key
         scores = self._scores
         taken = False
         for _ in range(len(self._pool)):
@@ -266,6 +268,21 @@ class Prospect:
             scores += np.log(np.maximum(1e-3, 1.0 - near))
             scores[place] = -math.inf
         return None
+
+    @property
+    def _restless(self) -> bool:
+        """Whether there was no improvement for long, and what the surrogate believes may be to blame."""
+        since = len(self._known) - self._improved_at
+        return "restlessness" not in self._settings.without and since > max(30, len(self._known) // 5)
+
+    def _elsewhere(self, rng: Random, fresh: Callable[[Key], bool]) -> Key | None:
+        """An unknown neighbour of one of the best, or a configuration far from all that is known."""
+        if rng.random() < 0.5:
+            _, key = rng.choice(self._best[:4])
+            near = [other for other in self.space.neighbour_keys(key) if other not in self._known and fresh(other)]
+            if near:
+                return rng.choice(near)
+        return self._spread(rng, fresh)
 
     def _score(self) -> Floats:
         """(pool,) log of the expected improvement times the probability that it works."""

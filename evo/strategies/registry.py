@@ -16,6 +16,7 @@ __all__ = ["GROUP", "create_strategy", "strategy_class", "strategy_names"]
 
 GROUP = "evo.strategies"
 BUILT_IN = {
+    "auto": ("evo.strategies.auto", "Auto"),
     "map_elites": ("evo.strategies.map_elites", "MapElites"),
     "random": ("evo.strategies.random", "RandomStrategy"),
 }

@@ -163,7 +163,8 @@ class Posterior:
 
     def covariance_with_members(self, place: int) -> Floats:
         """(m,) prior correlations of a member with all members."""
-        return self._covariance(self._pool[place : place + 1], self.members)[0]
+        near: Floats = self._covariance(self._pool[place : place + 1], self.members)[0]
+        return near
 
     def _covariance(self, a: Floats, b: Floats) -> Floats:
         """(len(a), len(b)) correlations."""
@@ -232,7 +233,7 @@ def _factor(covariance: Floats) -> Floats:
     jitter = 0.0
     while True:
         try:
-            return np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)) if jitter else covariance)
+            return np.asarray(np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)) if jitter else covariance), dtype=np.float64)
         except np.linalg.LinAlgError:
             jitter = max(1e-8, 10 * jitter)
 

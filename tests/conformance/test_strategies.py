@@ -32,21 +32,27 @@ class World:
         self.operators = cache(operator)
         self.told: list[Candidate] = []
         self.moves: list[Move] = []
+        self.drafts: dict[int, tuple[Draft, int | None]] = {}
+        """What was drafted, and which earlier candidate had the same kernel; drafted and claimed at once, as an engine does."""
         for number, kernel in enumerate(self.evaluator.seeds()):
-            self.tell(Proposal(number, "seed"), Draft(kernel))
+            self.draft(Proposal(number, "seed"), Draft(kernel))
+            self.tell(Proposal(number, "seed"))
 
     def ask(self, number: int) -> Proposal:
         move = self.state.strategy.ask(self.state.view, generator(self.seed, "ask", number))
         self.moves.append(move)
-        return Proposal(number, move.operator, move.parents, move.goal)
+        proposal = Proposal(number, move.operator, move.parents, move.goal)
+        context = Context(self.state.view, generator(self.seed, "propose", number), self.evaluator.seeds())
+        self.draft(proposal, self.operators(proposal.operator).propose(proposal, context))
+        return proposal
 
-    def tell(self, proposal: Proposal, draft: Draft | None = None) -> Candidate:
-        number = proposal.number
-        if draft is None:
-            context = Context(self.state.view, generator(self.seed, "propose", number), self.evaluator.seeds())
-            draft = self.operators(proposal.operator).propose(proposal, context)
+    def draft(self, proposal: Proposal, draft: Draft) -> None:
+        earlier = None if draft.kernel is None else self.state.view.claim(draft.kernel.id, proposal.number)
+        self.drafts[proposal.number] = draft, earlier
+
+    def tell(self, proposal: Proposal) -> Candidate:
+        draft, earlier = self.drafts.pop(proposal.number)
         kernel, notes = draft.kernel, {"reason": draft.reason} if draft.reason else {}
-        earlier = None if kernel is None else self.state.view.claim(kernel.id, number)
         if kernel is None or earlier is not None:
             candidate = Candidate(proposal, kernel, None, duplicate_of=earlier, notes=notes)
         else:
