@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from archive.base import Archive
 from archive.candidate import Candidate, Draft, Goal, Proposal
 from archive.kernel import Kernel
 from archive.space import Space
+
+if TYPE_CHECKING:
+    from operators.llm.studio import Studio
 
 __all__ = ["ENTRY_POINTS", "Context", "Operator", "OperatorError", "View", "names", "operator", "operator_class", "pick"]
 
@@ -37,6 +40,12 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "mutate_many": "operators.mutate:MutateMany",
         "crossover": "operators.recombine:Crossover",
         "graft": "operators.recombine:Graft",
+        "llm_mutate": "operators.llm.mutate:Mutate",
+        "llm_crossover": "operators.llm.crossover:Crossover",
+        "llm_repair": "operators.llm.repair:RepairByModel",
+        "llm_seed": "operators.llm.seed:SeedByModel",
+        "llm_expose": "operators.llm.expose:Expose",
+        "llm_universal": "operators.llm.universal:Universal",
     }
 )
 """Where each operator of this package lives; nothing is imported before it is used."""
@@ -90,6 +99,10 @@ class View(Protocol):
         ...
 
 
+async def _no_order() -> None:
+    """Proposals are finished in any order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an operator works with on one proposal."""
@@ -99,6 +112,10 @@ class Context:
     """Belongs to this proposal alone."""
     seeds: Sequence[Kernel] = ()
     """The kernels a search starts from, whether or not they were evaluated yet."""
+    studio: Studio | None = None
+    """What operators that ask a model work with; None in a run without models."""
+    turn: Callable[[], Awaitable[None]] = _no_order
+    """To be awaited before the view is looked at again after a pause: in a run that finishes in order, until its turn has come."""
 
     def space(self, kernel: Kernel) -> Space:
         return self.view.space(kernel)
