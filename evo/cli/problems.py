@@ -10,9 +10,10 @@ import typer
 from evo.cli.output import emit_json, say, table
 
 if TYPE_CHECKING:
+    from fitness.lint import LintReport
     from fitness.problem import Problem
 
-__all__ = ["register"]
+__all__ = ["check_problem", "register"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -54,13 +55,7 @@ def lint(
 
     They must also pass its baseline and its plain seed. Exit code 2 when the problem is refused.
     """
-    from fitness.lint import lint as examine
-    from fitness.problem import Problem
-
-    loaded = Problem.load(problem)
-    report = examine(loaded)
-    seeds = [seed_verdict(loaded, target) for target in seeded_targets(loaded)] if report.ok else []
-    reasons = [*report.reasons, *(seed.message for seed in seeds if not seed.ok)]
+    report, seeds, reasons = check_problem(problem)
     if json:
         checks, verdicts = [asdict(row) for row in report.rows], [asdict(seed) for seed in seeds]
         emit_json({"problem": report.problem, "ok": not reasons, "reasons": reasons, "checks": checks, "seeds": verdicts})
@@ -72,6 +67,17 @@ def lint(
             typer.echo(reason, err=True)
     if reasons:
         raise typer.Exit(2)
+
+
+def check_problem(problem: str, *, seed: bool = True) -> tuple[LintReport, list[SeedVerdict], list[str]]:
+    """The lint's report, the verdicts on the seeds (unless not `seed`), and why the problem is refused, if it is."""
+    from fitness.lint import lint as examine
+    from fitness.problem import Problem
+
+    loaded = Problem.load(problem)
+    report = examine(loaded)
+    seeds = [seed_verdict(loaded, target) for target in seeded_targets(loaded)] if report.ok and seed else []
+    return report, seeds, [*report.reasons, *(verdict.message for verdict in seeds if not verdict.ok)]
 
 
 @dataclass(frozen=True, slots=True)
