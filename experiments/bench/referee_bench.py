@@ -188,9 +188,11 @@ def main() -> None:
                 referee_costs(table, level, Program("native", library), baseline, problem, full=level == next(iter(LEVELS)))
     if "--write" in sys.argv:
         model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+        busy = f"load average {os.getloadavg()[0]:.1f} (over 1, medians include waiting for others)"
         text = (
             "# What the referee costs\n\n`python experiments/bench/referee_bench.py --write`, "
-            f"{time.strftime('%Y-%m-%d')}, {model}, {len(cores)} cores, Linux {platform.release()}, Python {platform.python_version()}, load average {os.getloadavg()[0]:.1f} (over 1, medians include waiting for others)\n\n"
+            f"{time.strftime('%Y-%m-%d')}, {model}, {len(cores)} cores, Linux {platform.release()}, Python {platform.python_version()}, "
+            f"{busy}\n\n"
         )
         (ROOT / "experiments" / "results" / "referee.md").write_text(text + table.markdown() + "\n")
 

@@ -32,9 +32,17 @@ class Sandbox(ABC):
     """What would make it stronger, one sentence each."""
 
     @abstractmethod
-    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), filtered: bool = True) -> list[str]:
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        read: Sequence[str] = (),
+        write: Sequence[str] = (),
+        filtered: bool = True,
+        devices: Sequence[str] = (),
+    ) -> list[str]:
         """The command line that runs `argv` confined. read, write: absolute paths visible beside the system's; the first of `write` is
-        the working folder. filtered: deny the network by seccomp where no namespace does it (a zygote's runners bring a stricter
+        the working folder. devices: device nodes it may use (a GPU's). filtered: deny the network by seccomp where no namespace does it (a zygote's runners bring a stricter
         filter, which an outer one would silence). Descriptors above 2 are passed on."""
 
     def run(

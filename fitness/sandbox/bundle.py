@@ -10,21 +10,23 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["LAUNCHER", "ZYGOTE", "interpreter", "python_command"]
+__all__ = ["GPU_ZYGOTE", "LAUNCHER", "ZYGOTE", "interpreter", "python_command"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sandbox.enter")
 ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
+GPU_ZYGOTE = ("fitness.gpu.wire", "fitness.gpu.driver", "fitness.gpu.sass", "fitness.gpu.compiling", "fitness.gpu.runner", "fitness.gpu.zygote")
 
 _BOOTSTRAP = """
 import sys, types
 def _load(sources):
-    for name in ("fitness", "fitness.sandbox"):
+    for name in ("fitness", "fitness.sandbox", "fitness.gpu"):
         package = types.ModuleType(name)
         package.__path__ = []
         sys.modules[name] = package
     sys.modules["fitness"].sandbox = sys.modules["fitness.sandbox"]
+    sys.modules["fitness"].gpu = sys.modules["fitness.gpu"]
     for name, source in sources:
         module = types.ModuleType(name)
         sys.modules[name] = module

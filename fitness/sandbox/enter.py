@@ -67,7 +67,7 @@ def _bind(source: str, target: str, *, writable: bool) -> None:
     _mount("none", target, "", _BIND | _REMOUNT | _NOSUID | _NODEV | kept | (0 if writable else _RDONLY))
 
 
-def _new_root(read: list[str], write: list[str]) -> None:
+def _new_root(read: list[str], write: list[str], devices: list[str]) -> None:
     """Replaces the root by a tmpfs that holds the named paths, a few devices and an empty /tmp. Needs a mount namespace of our own."""
     _mount("none", "/", "", _REC | _PRIVATE)
     _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, "mode=755,size=64m")
@@ -86,16 +86,16 @@ def _new_root(read: list[str], write: list[str]) -> None:
             _bind("/old" + path, "/new" + path, writable=False)
     for path in write:
         _bind("/old" + path, "/new" + path, writable=True)
-    for device in _DEVICES:
-        os.makedirs("/new/dev", exist_ok=True)
-        with open(f"/new/dev/{device}", "ab"):
+    for device in (*(f"/dev/{name}" for name in _DEVICES), *devices):
+        os.makedirs(os.path.dirname(f"/new{device}"), exist_ok=True)
+        with open(f"/new{device}", "ab"):
             pass
-        _mount(f"/old/dev/{device}", f"/new/dev/{device}", "", _BIND)
+        _mount(f"/old{device}", f"/new{device}", "", _BIND)
     os.makedirs("/new/proc")
     os.symlink("/proc/self/fd", "/new/dev/fd")
 
 
-def _namespaces(read: list[str], write: list[str]) -> None:
+def _namespaces(read: list[str], write: list[str], devices: list[str]) -> None:
     uid, gid = os.geteuid(), os.getegid()
     flags = 0
     for flag in _CLONE.values():
@@ -104,7 +104,7 @@ def _namespaces(read: list[str], write: list[str]) -> None:
     for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{file}", "w") as handle:
             handle.write(text)
-    _new_root(read, write)
+    _new_root(read, write, devices)
     pid = os.fork()
     if pid != 0:
         _wait_for(pid)
@@ -125,7 +125,7 @@ def _wait_for(pid: int) -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _landlock(read: list[str], write: list[str]) -> None:
+def _landlock(read: list[str], write: list[str], devices: list[str]) -> None:
     create, add, restrict = 444, 445, 446
     _libc.syscall.restype = ctypes.c_long
     abi = int(_libc.syscall(create, None, ctypes.c_size_t(0), 1))
@@ -139,7 +139,7 @@ def _landlock(read: list[str], write: list[str]) -> None:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset was refused")
     look, everything = 0b1101, files & ~(1 << 13)
     of_files = 0b111 | (1 << 14 if abi >= 3 else 0)
-    devices = [f"/dev/{device}" for device in _DEVICES]
+    devices = [*(f"/dev/{device}" for device in _DEVICES), *devices]
     wanted = [(path, look) for path in read] + [(path, everything) for path in write] + [(path, 0b110) for path in devices]
     for path, access in wanted:
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -165,11 +165,11 @@ def main(spec: dict[str, Any]) -> None:
     """Enters the sandbox that `spec` describes and executes its command; ends with status 125 and a line on stderr when it cannot."""
     try:
         if spec["level"] == "namespaces":
-            _namespaces(spec["read"], spec["write"])
+            _namespaces(spec["read"], spec["write"], spec["devices"])
             drop_privileges()
         elif spec["level"] == "landlock":
             drop_privileges()
-            _landlock(spec["read"], spec["write"])
+            _landlock(spec["read"], spec["write"], spec["devices"])
             if spec["filtered"]:
                 _quarantine_network(required=True)
         else:

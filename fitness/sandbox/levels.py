@@ -30,7 +30,15 @@ class Bubblewrap(Sandbox):
     level = "bubblewrap"
     isolates = ("files", "network", "processes", "users", "ipc", "capabilities")
 
-    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), filtered: bool = True) -> list[str]:
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        read: Sequence[str] = (),
+        write: Sequence[str] = (),
+        filtered: bool = True,
+        devices: Sequence[str] = (),
+    ) -> list[str]:
         command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--cap-drop", "ALL", "--hostname", "evo"]
         command += ["--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
         for path in self.visible(read):
@@ -40,14 +48,31 @@ class Bubblewrap(Sandbox):
                 command += ["--ro-bind-try", path, path]
         for path in write:
             command += ["--bind", path, path]
+        for path in devices:
+            command += ["--dev-bind-try", path, path]
         return [*command, "--remount-ro", "/", "--chdir", write[0] if write else "/tmp", "--", *argv]
 
 
 class _Entered(Sandbox):
     """A level that our own launcher sets up (see `fitness.sandbox.enter`)."""
 
-    def command(self, argv: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), filtered: bool = True) -> list[str]:
-        spec = {"level": self.level, "read": self.visible(read), "write": list(write), "filtered": filtered, "argv": list(argv)}
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        read: Sequence[str] = (),
+        write: Sequence[str] = (),
+        filtered: bool = True,
+        devices: Sequence[str] = (),
+    ) -> list[str]:
+        spec = {
+            "level": self.level,
+            "read": self.visible(read),
+            "write": list(write),
+            "devices": list(devices),
+            "filtered": filtered,
+            "argv": list(argv),
+        }
         return python_command(LAUNCHER, f"main({json.loads(json.dumps(spec))!r})")
 
 
