@@ -18,7 +18,7 @@ inputs = {
     "x": {"dtype": "float32", "shape": ("cols",), "role": "data"},
 }
 outputs = {"y": {"dtype": "float32", "shape": ("rows",)}}
-shapes = [{"rows": 65536, "cols": 65536, "nonzeros": 1048576}, {"rows": 8192, "cols": 262144, "nonzeros": 1048576}]
+shapes = [{"rows": 32768, "cols": 65536, "nonzeros": 1048576}, {"rows": 8192, "cols": 262144, "nonzeros": 1048576}]
 small_shapes = [
     {"rows": 7, "cols": 33, "nonzeros": 60},
     {"rows": 1, "cols": 1021, "nonzeros": 513},

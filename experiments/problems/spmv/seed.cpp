@@ -20,8 +20,8 @@
 #define VECTOR 8  // evo: {1, 4, 8, 16}
 // Vectors (or scalar sums) per trip.
 #define UNROLL 1  // evo: {1, 2, 4}
-// The rest of a row. 0: element by element; 1: one masked vector (AVX-512), else element by element.
-#define MASKED_REST 0  // evo: {0, 1}
+// Masked vectors (AVX-512; without it 0). 0: none, the rest of a row goes element by element; 1: for the rest; 2: for all.
+#define MASKED 0  // evo: {0, 1, 2}
 // Products per tile of the last algorithm.
 #define TILE_ITEMS 4096  // evo: {1024, 2048, 4096, 8192, 16384}
 // How many items ahead values and columns are prefetched; 0 leaves that to the hardware.
@@ -85,28 +85,61 @@ INLINE vec products(const Matrix& m, int64_t i) {
     return x * *reinterpret_cast<const loose*>(m.values + i);
 }
 
+// Products of the first `count` of VECTOR items, 0 in the other lanes.
+INLINE vec some_products([[maybe_unused]] const Matrix& m, [[maybe_unused]] int64_t i, [[maybe_unused]] int64_t count) {
+#if VECTOR == 16 && defined(__AVX512VL__)
+    const __mmask16 on = static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
+    const __m512i at = _mm512_maskz_loadu_epi32(on, m.columns + i);
+    const __m512 x = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), on, at, m.x, 4);
+    return (vec)_mm512_maskz_mul_ps(on, x, _mm512_maskz_loadu_ps(on, m.values + i));
+#elif VECTOR == 8 && defined(__AVX512VL__)
+    const __mmask8 on = static_cast<__mmask8>(count >= 8 ? 0xff : (1u << count) - 1);
+    const __m256i at = _mm256_maskz_loadu_epi32(on, m.columns + i);
+    const __m256 x = _mm256_mmask_i32gather_ps(_mm256_setzero_ps(), on, at, m.x, 4);
+    return (vec)_mm256_maskz_mul_ps(on, x, _mm256_maskz_loadu_ps(on, m.values + i));
+#elif VECTOR == 4 && defined(__AVX512VL__)
+    const __mmask8 on = static_cast<__mmask8>(count >= 4 ? 0xf : (1u << count) - 1);
+    const __m128i at = _mm_maskz_loadu_epi32(on, m.columns + i);
+    const __m128 x = _mm_mmask_i32gather_ps(_mm_setzero_ps(), on, at, m.x, 4);
+    return (vec)_mm_maskz_mul_ps(on, x, _mm_maskz_loadu_ps(on, m.values + i));
+#else
+    return vec{};
+#endif
+}
+
+#if defined(__AVX512VL__)
+constexpr int MASKS = MASKED;
+#else
+constexpr int MASKS = 0;
+#endif
+
+// Sum of all lanes, by halves.
+INLINE float across(vec v) {
+#if VECTOR == 16
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif VECTOR == 8
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+    return (v[0] + v[1]) + (v[2] + v[3]);
+}
+
 // Sum over items [i, end) by vectors.
 INLINE float vector_sum(const Matrix& m, int64_t i, int64_t end) {
     vec sums[UNROLL] = {};
-    for (; i + VECTOR * UNROLL <= end; i += VECTOR * UNROLL)
+    for (; i + VECTOR * UNROLL <= end && (MASKS < 2 || UNROLL > 1); i += VECTOR * UNROLL)
 #pragma GCC unroll 4
         for (int u = 0; u < UNROLL; ++u) {
             prefetch(m, i + u * VECTOR);
             sums[u] += products(m, i + u * VECTOR);
         }
-    for (; i + VECTOR <= end; i += VECTOR) sums[0] += products(m, i);
-#if MASKED_REST && VECTOR == 16 && defined(__AVX512F__)
-    if (i < end) {
-        const __mmask16 rest = static_cast<__mmask16>((1u << (end - i)) - 1);
-        const __m512i at = _mm512_maskz_loadu_epi32(rest, m.columns + i);
-        const __m512 x = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rest, at, m.x, 4);
-        sums[0] += (vec)_mm512_maskz_mul_ps(rest, x, _mm512_maskz_loadu_ps(rest, m.values + i));
-        i = end;
+    for (; MASKS < 2 && i + VECTOR <= end; i += VECTOR) sums[0] += products(m, i);
+    for (; MASKS > 0 && i < end; i += VECTOR) {
+        prefetch(m, i);
+        sums[0] += some_products(m, i, end - i);
     }
-#endif
     for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
-    float sum = sums[0][0];
-    for (int lane = 1; lane < VECTOR; ++lane) sum += sums[0][lane];
+    float sum = across(sums[0]);
     for (; i < end; ++i) sum += m.values[i] * m.x[m.columns[i]];
     return sum;
 }
