@@ -17,17 +17,11 @@ from archive.candidate import Candidate, Cell
 from archive.elite import Elite
 from evo.strategies.base import Move, Strategy
 from evo.strategies.random import sample_of_a_seed
-from operators.base import View, operator_class, pick
+from evo.strategies.variation import DEFAULT_OPERATORS, Variation
+from operators.base import View
 
 __all__ = ["DEFAULT_OPERATORS", "MapElites"]
 
-DEFAULT_OPERATORS: Mapping[str, float] = {
-    "mutate_neighbour": 4.0,
-    "mutate_uniform": 2.0,
-    "mutate_many": 2.0,
-    "crossover": 2.0,
-    "sample": 1.0,
-}
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -38,6 +32,7 @@ class MapElites(Strategy):
         initial: evaluated candidates, seeds included, before elites are varied.
         greed: probability that a parent is the better of two uniformly drawn elites instead of one of them.
         curiosity: probability, where greed does not decide, that it is the one whose cell had fewer children.
+        adaptive: operators that pay are chosen more often (`evo.strategies.bandit`).
         operators: weights by operator name.
     """
 
@@ -47,41 +42,31 @@ class MapElites(Strategy):
         initial: Annotated[int, Field(ge=0)] = 16,
         greed: Share = 0.5,
         curiosity: Share = 0.25,
+        adaptive: bool = False,
         operators: Mapping[str, float] | None = None,
     ) -> None:
-        weights = {name: weight for name, weight in (operators or DEFAULT_OPERATORS).items() if weight > 0}
-        if not weights:
-            raise ValueError("no operator has a weight above 0")
         self._initial = initial
         self._greed = greed
         self._curiosity = curiosity
-        self._weights = weights
-        self._parents = {name: operator_class(name).parents for name in weights}
+        self._variation = Variation(operators or DEFAULT_OPERATORS, adaptive=adaptive)
         self._evaluated = 0
         self._children: dict[Cell, int] = {}
         self._homes: dict[int, Cell] = {}
 
     def ask(self, view: View, rng: Random) -> Move:
-        elites = view.archive.elites()
+        elites = self.elites(view)
         if not elites or self._evaluated < self._initial:
             return sample_of_a_seed(view, rng)
-        name = pick(self._weights, rng)
-        if name == "sample":
-            return sample_of_a_seed(view, rng)
         parent = self._choose(elites, rng)
-        if self._parents[name] < 2:
-            return Move(name, (parent.number,))
-        if len(elites) == 1:  # nobody to cross with: vary the one there is
-            alone = next((other for other, parents in self._parents.items() if parents == 1), "sample")
-            return Move(alone, (parent.number,))
-        partner = elites[rng.randrange(len(elites) - 1)]
-        if partner.number == parent.number:
-            partner = elites[-1]
-        return Move(name, (parent.number, partner.number))
+        return self._variation.move(parent.number, lambda: _another(elites, parent.number, rng), rng)
+
+    def elites(self, view: View) -> tuple[Elite, ...]:
+        """Whom parents are chosen from."""
+        return view.archive.elites()
 
     def tell(self, candidate: Candidate) -> None:
-        if candidate.evaluation is not None:
-            self._evaluated += 1
+        self._variation.tell(candidate)
+        self._evaluated += candidate.evaluation is not None
         if candidate.cell is not None and candidate.ok:
             self._homes[candidate.number] = candidate.cell
         if candidate.proposal.parents and (cell := self._homes.get(candidate.proposal.parents[0])) is not None:
@@ -100,3 +85,11 @@ class MapElites(Strategy):
     def _visits(self, elite: Elite) -> int:
         cell = elite.candidate.cell
         return 0 if cell is None else self._children.get(cell, 0)
+
+
+def _another(elites: tuple[Elite, ...], number: int, rng: Random) -> int | None:
+    """Another one, uniformly; None when there is none."""
+    if len(elites) == 1:
+        return None
+    partner = elites[rng.randrange(len(elites) - 1)]
+    return elites[-1].number if partner.number == number else partner.number

@@ -43,6 +43,11 @@ class ProspectSettings:
     squash: float = 0.5
     """Slope of what the surrogate sees below the median."""
     typical: float = 1.5
+    """Prior median of lengthscales."""
+    failed: float = 0.1
+    """Quantile of the working objectives that stands for a failure."""
+    doubt: float = 0.5
+    """Exponent of the probability that a configuration works."""
     restless: float = 0.12
     """Share of proposals that follow another acquisition after a long time without an improvement."""
     without: frozenset[str] = field(default_factory=frozenset)
@@ -171,7 +176,7 @@ class Prospect:
         values = np.array(self._values)
         failed = np.isnan(values)
         good = values[~failed]
-        seen = np.where(failed, np.quantile(good, 0.1), values)
+        seen = np.where(failed, np.quantile(good, self._settings.failed), values)
         middle = float(np.median(good))
         if "squash" not in self._settings.without:
             seen = np.where(seen < middle, middle + self._settings.squash * (seen - middle), seen)
@@ -293,7 +298,7 @@ class Prospect:
         scores = log_expected_improvement(means[:, 0], deviations, best)
         if "feasibility" not in self._settings.without and np.isnan(values).any():
             works = np.clip(1.0 - (means[:, 1] + self._failing), 0.02, 1.0)
-            scores = scores + np.log(works)
+            scores = scores + self._settings.doubt * np.log(works)
         return scores
 
     def _spread(self, rng: Random, fresh: Callable[[Key], bool], draws: int = 24) -> Key | None:

@@ -16,8 +16,20 @@ __all__ = ["GROUP", "create_strategy", "strategy_class", "strategy_names"]
 
 GROUP = "evo.strategies"
 BUILT_IN = {
+    "annealing": ("evo.strategies.annealing", "Annealing"),
     "auto": ("evo.strategies.auto", "Auto"),
+    "beam": ("evo.strategies.beam", "Beam"),
+    "best_of_n": ("evo.strategies.best_of_n", "BestOfN"),
+    "cvt_map_elites": ("evo.strategies.cvt_map_elites", "CVTMapElites"),
+    "differential_evolution": ("evo.strategies.differential_evolution", "DifferentialEvolution"),
+    "genetic": ("evo.strategies.genetic", "Genetic"),
+    "greedy": ("evo.strategies.greedy", "Greedy"),
+    "islands": ("evo.strategies.islands", "Islands"),
+    "iterated_local_search": ("evo.strategies.iterated_local_search", "IteratedLocalSearch"),
     "map_elites": ("evo.strategies.map_elites", "MapElites"),
+    "mcts": ("evo.strategies.mcts", "MCTS"),
+    "novelty": ("evo.strategies.novelty", "Novelty"),
+    "nsga2": ("evo.strategies.nsga2", "NSGA2"),
     "random": ("evo.strategies.random", "RandomStrategy"),
 }
 

@@ -61,7 +61,7 @@ def test_a_plugin_that_cannot_be_loaded_or_is_none_is_told(plugged: None) -> Non
     ("name", "parameters", "key", "said"),
     [
         ("map_elite", {}, "strategy.name", "Did you mean `map_elites`?"),
-        ("nothing_like_it", {}, "strategy.name", "map_elites, random"),
+        ("nothing_like_it", {}, "strategy.name", "map_elites, mcts"),
         ("map_elites", {"gred": 0.1}, "strategy.gred", "Did you mean `greed`?"),
         ("map_elites", {"greed": 2.0}, "strategy.greed", "less than or equal to 1"),
         ("map_elites", {"initial": "ten"}, "strategy.initial", "valid integer"),
