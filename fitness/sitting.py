@@ -160,7 +160,14 @@ class Sitting:
                 self.cost["preempted"] += 1
                 break
             self.cost["retries"] += 1
-        return case, {name: call.seconds for name, call in calls.items()}
+        return case, {name: self._seconds(call) for name, call in calls.items()}
+
+    def _seconds(self, call: Call) -> float:
+        """The call's time. A core that is never left alone gives only preempted calls; of those, what the operating system's own
+        account says the one thread spent waiting for the core is not the kernel's time."""
+        if not call.preempted or self._referee.terms.threads > 1:
+            return call.seconds
+        return max(call.seconds - call.waited_seconds, min(call.cpu_seconds, call.seconds))
 
     def call(self, lane: Lane, case: Case) -> Call:
         """One checked call. Raises `Refused`."""
