@@ -32,11 +32,13 @@ class StopReason(StrEnum):
     """Ctrl-C, or `Run.stop`."""
     INFRASTRUCTURE = "infrastructure"
     """The evaluator kept failing; says nothing about the kernels."""
+    MODELS = "models"
+    """The models kept failing, or could not be reached."""
 
     @property
     def final(self) -> bool:
         """Whether the run has come to its own end, so that resuming it under the same budget adds nothing."""
-        return self not in (StopReason.INTERRUPTED, StopReason.INFRASTRUCTURE)
+        return self not in (StopReason.INTERRUPTED, StopReason.INFRASTRUCTURE, StopReason.MODELS)
 
 
 class Limits(Protocol):
@@ -173,10 +175,15 @@ def costs_budget(evaluation: Evaluation) -> bool:
 
 
 def device_seconds(evaluation: Evaluation) -> float:
-    """Seconds the device was held: `measure` (wall time on the device) where the evaluator says it, else the sum of its stages."""
+    """Seconds the device was held: `measure` (wall time on the device) where the evaluator says it, else the sum of its stages.
+
+    Of a recorded space it is what recording the configuration took.
+    """
     if evaluation.reused:
         return 0.0
     cost = evaluation.cost
+    if "recorded" in cost:
+        return cost["recorded"]
     if "measure" in cost:
         return cost["measure"]
     return sum(cost[stage] for stage in TIMED if stage in cost)

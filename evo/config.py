@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from evo.document import Document, Key, read_document
 from evo.errors import UserError
+from evo.llm.section import LlmSection
 
 if TYPE_CHECKING:
     from fitness.protocol import EvaluationSettings
@@ -33,6 +34,7 @@ __all__ = [
     "StrategySection",
     "TargetSection",
     "describe",
+    "explain",
     "load_config",
     "parse_config",
 ]
@@ -156,6 +158,7 @@ class Config(Section):
     archive: ArchiveSection = Field(default=ArchiveSection(), description="Descriptors and archive.")
     evaluation: EvaluationSection = Field(default=EvaluationSection(), description="Verification and timing.")
     executor: Annotated[ExecutorSection, BeforeValidator(_by_name)] = Field(default=ExecutorSection(), description="Where evaluations run.")
+    llm: LlmSection = Field(default=LlmSection(), description="Models, for operators that ask one (llm_mutate, llm_repair, …).")
 
     @field_validator("operators")
     @classmethod
@@ -209,32 +212,32 @@ def parse_config(document: Document | Mapping[str, Any]) -> Config:
         # JSON mode, because there lists may become tuples and texts paths while everything else stays strict.
         return Config.model_validate_json(json.dumps(document.values))
     except ValidationError as error:
-        raise _explain(error.errors(include_url=False), document) from error
+        raise explain(error.errors(include_url=False), document) from error
 
 
-def _explain(errors: list[ErrorDetails], document: Document) -> UserError:
-    """The first error in full; the others are counted with their keys."""
+def explain(errors: list[ErrorDetails], document: Document, model: type[BaseModel] = Config) -> UserError:
+    """What is wrong with a document of this schema: the first error in full; the others are counted with their keys."""
     unknown_first = sorted(errors, key=lambda error: error["type"] != "extra_forbidden")
     first = unknown_first[0]
     key = _written(first["loc"], document)
-    found = "nothing" if first["type"] == "missing" else _short(first.get("input"))
+    found = "nothing" if first["type"] == "missing" else "(not shown)" if "llm" in key else _short(first.get("input"))  # may be a key
     what, expected, remedy = f"A value of the config is not right: {first['msg']}.", None, None
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(key)
-        elsewhere = [".".join(map(str, at)) for at, _, _ in _fields(Config) if at[-1] == key[-1]]
+        known = _keys_beside(key, model)
+        elsewhere = [".".join(map(str, at)) for at, _, _ in _fields(model) if at[-1] == key[-1]]
         close = elsewhere or difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
         what = f"`{'.'.join(map(str, key))}` is not a key of the config."
-        expected = "one of " + ", ".join(known)
+        expected = "one of " + ", ".join(known) if known else None
         remedy = f"Did you mean `{close[0]}`?" if close else "Remove it."
     elif first["type"] == "missing":
         what = f"The config lacks `{'.'.join(map(str, key))}`."
-        expected = next((text for at, _, text in _fields(Config) if at == key), None)
+        expected = next((text for at, _, text in _fields(model) if at == key), None)
         remedy = "Add it."
     elif first["type"] == "value_error":
         what = f"The config's `{'.'.join(map(str, key))}` cannot be used: {first['msg'].removeprefix('Value error, ')}."
     else:
         expected = _expected(first)
-        description = next((text for at, _, text in _fields(Config) if at == key), None)
+        description = next((text for at, _, text in _fields(model) if at == key), None)
         what = f"`{'.'.join(map(str, key))}` has a value it cannot have."
         remedy = description
     others = [".".join(map(str, _written(error["loc"], document))) for error in unknown_first[1:]]
@@ -279,13 +282,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def _keys_beside(key: Key) -> list[str]:
-    return [str(at[-1]) for at, _, _ in _fields(Config) if at[:-1] == key[:-1]]
+def _keys_beside(key: Key, model: type[BaseModel]) -> list[str]:
+    above = tuple(part for part in key[:-1] if isinstance(part, str))  # entries of a list have the same keys
+    return [str(at[-1]) for at, _, _ in _fields(model) if at[:-1] == above]
 
 
-def describe() -> list[tuple[str, str, str]]:
+def describe(model: type[BaseModel] = Config) -> list[tuple[str, str, str]]:
     """(key, default, description) of every key, in the schema's order: what `evo config` prints."""
-    return [(".".join(map(str, at)), default, text) for at, default, text in _fields(Config)]
+    return [(".".join(map(str, at)), default, text) for at, default, text in _fields(model)]
 
 
 def _fields(model: type[BaseModel], at: Key = ()) -> Iterator[tuple[Key, str, str]]:
@@ -299,6 +303,6 @@ def _fields(model: type[BaseModel], at: Key = ()) -> Iterator[tuple[Key, str, st
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
     """The members of a union, the type itself otherwise."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
+        return tuple(part for member in typing.get_args(annotation) for part in _parts(member))
     return (annotation,)

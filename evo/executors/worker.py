@@ -87,7 +87,7 @@ copyreg.pickle(MappingProxyType, _reduce)  # frozen facts default to an empty re
 
 def main(descriptor: int, parent: int) -> None:
     """Serves the parent process `parent` over the inherited socket `descriptor` until it closes."""
-    _die_with(parent)
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -126,7 +126,7 @@ def _failed(error: Exception) -> Failed:
     return Failed(text, {"what": user.what, **parts})
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Asks the kernel to kill this process when its parent dies, and ends it at once if that has happened already."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

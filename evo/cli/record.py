@@ -1,0 +1,168 @@
+"""`evo record`: measure a tuning space once, so that searches can be compared on it without the hardware."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evo.cli.output import emit_json, say
+from evo.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from archive.space import Space
+    from archive.values import Value
+    from evo.record import Recorded
+    from fitness.problem import Problem, Sizes
+
+__all__ = ["register"]
+
+PERIOD = 5.0
+"""Seconds between two lines of progress."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Compare strategies")(record)
+
+
+def record(
+    problem: Annotated[str, typer.Argument(help="A problem's name, or the path of its folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The recording: a .csv or .csv.gz; its provenance goes beside it as .json.")],
+    target: Annotated[str, typer.Option(help="Toolchain and device.")] = "cpp",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="NAME=V[;V...]", help="Hold a tunable to some of its values (all of the rest are swept); repeatable."
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="N=4096[,M=...]", help="Time this shape instead of the problem's own; repeatable.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=2, help="Record this many configurations, drawn at random, instead of all.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of the order of measuring.")] = 0,
+    repetitions: Annotated[int, typer.Option(min=2, help="Cap on timed pairs per shape.")] = 16,
+    precision: Annotated[float, typer.Option(min=0.001, max=0.5, help="Relative width of the interval at which repetition stops.")] = 0.02,
+    builders: Annotated[int, typer.Option(min=1, help="Kernels built at once.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after this time; the same command continues.")] = None,
+    build_only: Annotated[
+        bool, typer.Option("--build-only", help="Only build, so that a later sitting measures without compiling.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Sweep a tuning space on real hardware into a file.
+
+    Every configuration is verified and timed as in a search. The file is a problem for the target `tabular`, and for
+    `evo compare`. What is interrupted or killed continues with the same command.
+    """
+    from evo.record import Plan, Recorder
+    from fitness.measuring import MeasuringEvaluator
+    from fitness.problem import Problem, shape_label
+    from fitness.protocol import EvaluationSettings
+    from fitness.targets import open_target
+
+    if not out.name.endswith((".csv", ".csv.gz")):
+        raise UserError(
+            "This is not a recording's name.", file=out, found=out.name, expected="NAME.csv or NAME.csv.gz", remedy="Rename it."
+        )
+    loaded = Problem.load(problem)
+    if shape:
+        loaded = replace(loaded, shapes=tuple(sizes_of(text, loaded) for text in shape))
+    settings = EvaluationSettings(repetitions=repetitions, precision=precision)
+    evaluator = MeasuringEvaluator(loaded, open_target(target, settings), settings)
+    try:
+        space = evaluator.space(evaluator.seeds()[0])
+        plan = Plan(
+            problem=loaded.name,
+            target=target,
+            problem_version=loaded.version,
+            shapes=tuple(shape_label(sizes) for sizes in loaded.shapes),
+            only=dict(part_of(text, space) for text in only or ()),
+            sample=sample,
+            seed=seed,
+            repetitions=repetitions,
+            precision=precision,
+        )
+        recorder = Recorder(plan, evaluator, out, builders=builders)
+        if not json:
+            said = "all" if sample is None else "a sample"
+            say(f"{loaded.name} on {target}: {len(recorder.keys)} configurations ({said} of the part asked for; {space.size} in all)")
+        state = recorder.record(watching(json), seconds=seconds, build_only=build_only)
+    finally:
+        evaluator.close()
+    report(state, out, build_only=build_only, json=json)
+
+
+def report(state: Recorded, out: Path, *, build_only: bool, json: bool) -> None:
+    from dataclasses import asdict
+
+    if json:
+        emit_json({**asdict(state), "file": str(out)})
+    elif state.finished:
+        say(f"{out}: {state.done} configurations, {state.failed} failed, best {state.best:.2f}× over the baseline")
+    else:
+        say(f"{state.done} of {state.total} {'built' if build_only else 'recorded'}; the same command continues")
+
+
+def watching(quiet: bool) -> Callable[[Recorded], None]:
+    """Says how far it is, every few seconds."""
+    begun = last = time.monotonic()
+    first: int | None = None
+
+    def observe(state: Recorded) -> None:
+        nonlocal last, first
+        first = state.done if first is None else first
+        now = time.monotonic()
+        if quiet or now < last + PERIOD:
+            return
+        last = now
+        rate = (state.done - first) / (now - begun)
+        left = f", {(state.total - state.done) / rate:.0f} s left" if rate else ""
+        best = "" if state.best is None else f", best {state.best:.2f}×"
+        say(f"{state.done}/{state.total}, {state.failed} failed{best}{left}")
+
+    return observe
+
+
+def sizes_of(text: str, problem: Problem) -> Sizes:
+    """`rows=512,cols=1024` as sizes of the problem.
+
+    Raises:
+        UserError: names or numbers that the problem does not have.
+    """
+    expected = ",".join(f"{name}=N" for name in problem.sizes)
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        if name.strip() not in problem.sizes or not number.strip().isdecimal() or int(number) < 1:
+            raise UserError("A shape cannot be read.", key="--shape", found=text, expected=expected)
+        sizes[name.strip()] = int(number)
+    if set(sizes) != set(problem.sizes):
+        raise UserError("A shape lacks a size.", key="--shape", found=text, expected=expected)
+    return {name: sizes[name] for name in problem.sizes}
+
+
+def part_of(text: str, space: Space) -> tuple[str, tuple[Value, ...]]:
+    """`VECTOR=128;256` as a tunable's name and values, spelled as the kernel spells them.
+
+    Raises:
+        UserError: an unknown name or value.
+    """
+    from archive.values import show
+
+    name, _, listed = text.partition("=")
+    if name not in space.names:
+        raise UserError("There is no such tunable.", key="--only", found=name, expected=", ".join(space.names))
+    domain = space.domains[space.names.index(name)]
+    spellings = {spelling: value for value in domain for spelling in (show(value), str(value))}
+    values = []
+    for part in listed.split(";"):
+        if part.strip() not in spellings:
+            allowed = ";".join(str(value) for value in domain)
+            raise UserError(f"The tunable `{name}` has no such value.", key="--only", found=part, expected=allowed)
+        values.append(spellings[part.strip()])
+    return name, tuple(values)

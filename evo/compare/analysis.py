@@ -1,0 +1,253 @@
+"""Everything that a comparison's report says, as plain values: figures per strategy, tests per pair, ranks over problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evo.compare import metrics
+from evo.compare.config import CompareConfig
+from evo.compare.outcome import Outcome
+from evo.compare.reference import Reference
+from evo.compare.statistics import (
+    Friedman,
+    Interval,
+    friedman,
+    holm,
+    interquartile_mean,
+    rank_sum,
+    resampled_weights,
+    seeds_needed,
+    stratified_bootstrap,
+    van_elteren,
+)
+
+__all__ = ["Analysis", "Pair", "Standing", "analyse"]
+
+Floats = NDArray[np.float64]
+CONFIDENCE = 0.95
+SEED = 20240607
+"""Of the bootstrap: a report made again from the same runs says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One strategy over all problems."""
+
+    strategy: str
+    area: Interval
+    """Interquartile mean over all runs."""
+    found: tuple[Interval, ...]
+    """At each checkpoint: mean over problems of the mean over seeds."""
+    score: Interval | None
+    """Performance score, mean over problems; None where a problem's distribution is not known."""
+    reached: tuple[float, ...]
+    """Share of runs that reached each target."""
+    qd: float
+    coverage: float
+    qd_remeasured: float | None = None
+    coverage_remeasured: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two strategies, on one problem or over all."""
+
+    one: str
+    other: str
+    problem: str
+    """Empty: over all problems."""
+    difference: float
+    """Of the mean areas, first minus second."""
+    a12: float
+    p: float
+    adjusted: float
+    """After Holm's correction over all pairs (and problems) of its kind."""
+    needed: float
+    """Seeds per strategy that would tell a difference of this size apart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """All of it. Strategies are in order of their area, best first."""
+
+    config: CompareConfig
+    problems: tuple[str, ...]
+    strategies: tuple[str, ...]
+    seeds: int
+    axis: str
+    budget: float
+    checkpoints: tuple[int, ...]
+    references: dict[str, Reference]
+    areas: Floats
+    """(problems, strategies, seeds)."""
+    scores: Floats
+    """(problems, strategies) performance score; NaN where not known."""
+    found: Floats
+    """(problems, strategies, checkpoints) mean over seeds."""
+    standings: tuple[Standing, ...]
+    overall: tuple[Pair, ...]
+    by_problem: tuple[Pair, ...]
+    ranks: Friedman | None
+    partial: tuple[str, ...]
+    """Problems whose runs ended before the performance score's cutoff."""
+
+    def pair(self, one: str, other: str) -> Pair:
+        """The overall comparison of two strategies, the first one first."""
+        for pair in self.overall:
+            if (pair.one, pair.other) == (one, other):
+                return pair
+            if (pair.one, pair.other) == (other, one):
+                return Pair(one, other, "", -pair.difference, 1 - pair.a12, pair.p, pair.adjusted, pair.needed)
+        raise KeyError((one, other))
+
+
+def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict[str, Reference]) -> Analysis:
+    """Raises UserError when a statistics library is missing."""
+    problems = tuple(entry.label for entry in config.problems)
+    given = tuple(entry.shown for entry in config.contestants)
+    runs = {(outcome.problem, outcome.strategy, outcome.seed): outcome for outcome in outcomes}
+    axis = config.axis
+    budget = float(getattr(config.budget, axis))
+    checkpoints = config.checkpoints or default_checkpoints(config, outcomes)
+
+    def table(measure: object) -> Floats:
+        assert callable(measure)
+        return np.array(
+            [[[measure(runs[p, s, seed], references[p]) for seed in config.seed_list] for s in given] for p in problems], dtype=np.float64
+        )
+
+    areas = table(lambda run, known: metrics.area(run, known, axis, budget))
+    order = sorted(range(len(given)), key=lambda index: (-float(interquartile_mean(areas[:, index].ravel())), given[index]))
+    strategies = tuple(given[index] for index in order)
+    found = np.stack([table(lambda run, known, b=b: metrics.found_at(run, known, b)) for b in checkpoints], axis=-1)
+    areas, found = areas[:, order], found[:, order]
+    rng = np.random.default_rng(SEED)
+    scores, samples, partial = score_table(config, problems, strategies, runs, references, rng)
+    standings = tuple(
+        standing(config, index, name, areas, found, scores, samples, runs, references, rng) for index, name in enumerate(strategies)
+    )
+    return Analysis(
+        config, problems, strategies, len(config.seed_list), axis, budget, checkpoints, references, areas, scores, found.mean(axis=2),
+        standings, overall_pairs(config, strategies, areas), problem_pairs(config, problems, strategies, areas),
+        friedman(areas.mean(axis=2), config.significance), partial,
+    )  # fmt: skip
+
+
+def default_checkpoints(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[int, ...]:
+    """A sixteenth, an eighth, … of the evaluations, and all of them."""
+    most = config.budget.evaluations or max(len(outcome.objective) for outcome in outcomes)
+    return tuple(sorted({max(1, round(most / part)) for part in (16, 8, 4, 2, 1)}))
+
+
+def score_table(
+    config: CompareConfig,
+    problems: Sequence[str],
+    strategies: Sequence[str],
+    runs: dict[tuple[str, str, int], Outcome],
+    references: dict[str, Reference],
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Performance scores (problems, strategies), bootstrap resamples of them (…, resamples), and problems that end too early."""
+    scores = np.full((len(problems), len(strategies)), np.nan)
+    samples = np.full((len(problems), len(strategies), config.resamples), np.nan)
+    partial = []
+    for row, problem in enumerate(problems):
+        known = references[problem].objectives
+        if known is None:
+            continue
+        times = np.exp(-known[::-1])  # in units of the baseline's time
+        mine = [[runs[problem, name, seed] for seed in config.seed_list] for name in strategies]
+        longest = max(len(run.objective) for each in mine for run in each)
+        points = metrics.score_points(times, longest)
+        if points[-1] < metrics.score_cutoff(times) or longest < metrics.score_cutoff(times):
+            partial.append(problem)
+        for column, each in enumerate(mine):
+            curves = [np.exp(-metrics.best_so_far(run.objective)) for run in each]
+            ranks = metrics.score_ranks(times, curves, points)
+            scores[row, column] = metrics.performance_score(times, ranks, points)[0]
+            weights = resampled_weights(len(each), config.resamples, rng)
+            samples[row, column] = metrics.performance_score(times, ranks, points, weights)
+    return scores, samples, tuple(partial)
+
+
+def standing(
+    config: CompareConfig,
+    index: int,
+    name: str,
+    areas: Floats,
+    found: Floats,
+    scores: Floats,
+    samples: Floats,
+    runs: dict[tuple[str, str, int], Outcome],
+    references: dict[str, Reference],
+    rng: np.random.Generator,
+) -> Standing:
+    mine = [(run, references[run.problem]) for run in runs.values() if run.strategy == name]
+    quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    score = None
+    if not np.isnan(scores[:, index]).any():
+        low, high = np.quantile(samples[:, index].mean(axis=0), quantiles)
+        score = Interval(float(scores[:, index].mean()), float(low), float(high))
+    at = []
+    seeds = found.shape[2]
+    drawn = rng.integers(0, seeds, (config.resamples, found.shape[0], seeds))
+    for checkpoint in range(found.shape[3]):
+        values = found[:, index, :, checkpoint]
+        low, high = np.quantile(np.take_along_axis(values[None], drawn, axis=2).mean(axis=(1, 2)), quantiles)
+        at.append(Interval(float(values.mean()), float(low), float(high)))
+    fresh = [(run.remeasured, known) for run, known in mine if run.remeasured is not None]
+    return Standing(
+        name,
+        stratified_bootstrap(areas[:, index], config.resamples, CONFIDENCE, rng),
+        tuple(at),
+        score,
+        tuple(
+            float(np.mean([math.isfinite(metrics.evaluations_to(run, known, target)) for run, known in mine])) for target in config.targets
+        ),
+        float(np.mean([metrics.qd_score(run.elites, known) for run, known in mine])),
+        float(np.mean([metrics.coverage(run.elites, known) for run, known in mine])),
+        float(np.mean([metrics.qd_score(elites, known) for elites, known in fresh])) if fresh else None,
+        float(np.mean([metrics.coverage(elites, known) for elites, known in fresh])) if fresh else None,
+    )
+
+
+def overall_pairs(config: CompareConfig, strategies: Sequence[str], areas: Floats) -> tuple[Pair, ...]:
+    """Every two strategies over all problems."""
+    seeds = areas.shape[2]
+    found = []
+    for i, j in combinations(range(len(strategies)), 2):
+        test = van_elteren(list(areas[:, i]), list(areas[:, j]))
+        difference = float(areas[:, i].mean() - areas[:, j].mean())
+        found.append((strategies[i], strategies[j], difference, test, seeds_needed(test.z, seeds, config.significance)))
+    adjusted = holm([test.p for _, _, _, test, _ in found])
+    return tuple(
+        Pair(one, other, "", difference, test.a12, test.p, p, needed)
+        for (one, other, difference, test, needed), p in zip(found, adjusted, strict=True)
+    )
+
+
+def problem_pairs(config: CompareConfig, problems: Sequence[str], strategies: Sequence[str], areas: Floats) -> tuple[Pair, ...]:
+    """Every two strategies on every problem."""
+    from evo.compare.statistics import a12
+
+    paired = config.test == "wilcoxon"
+    found = []
+    for row, problem in enumerate(problems):
+        for i, j in combinations(range(len(strategies)), 2):
+            one, other = areas[row, i], areas[row, j]
+            z = van_elteren([one], [other]).z
+            found.append((strategies[i], strategies[j], problem, one, other, rank_sum(one, other, paired=paired), z))
+    adjusted = holm([p for *_, p, _ in found])
+    return tuple(
+        Pair(
+            one_name, other_name, problem, float(one.mean() - other.mean()), a12(one, other), p, corrected,
+            seeds_needed(z, len(one), config.significance),
+        )
+        for (one_name, other_name, problem, one, other, p, z), corrected in zip(found, adjusted, strict=True)
+    )  # fmt: skip

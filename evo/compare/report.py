@@ -1,0 +1,279 @@
+"""The report: what the comparison says in words first, then the figures behind it, then how to make it again."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evo.compare.analysis import Analysis, Pair, Standing
+from evo.compare.config import ALWAYS
+from evo.compare.outcome import Outcome
+from evo.compare.statistics import POWER, Interval
+
+__all__ = ["conclusion", "report"]
+
+FEW_SEEDS = 5
+MANY = 10_000
+
+
+def report(analysis: Analysis, outcomes: Sequence[Outcome], pictures: Mapping[str, Path], command: str) -> str:
+    """Markdown. The same runs give the same text."""
+    parts = [
+        f"# {analysis.config.name or 'Comparison'}",
+        conclusion(analysis),
+        picture(pictures, "overall", OVERALL),
+        "## Strategies",
+        STRATEGIES.format(budget=budget(analysis), problems=len(analysis.problems), seeds=analysis.seeds),
+        standings(analysis),
+        STANDING_NOTES + score_note(analysis),
+        "## Who beats whom",
+        PAIRS.format(significance=f"{analysis.config.significance:g}", power=f"{100 * POWER:.0f}"),
+        versus_leader(analysis),
+        "All pairs, over all problems and on each one, are in `tests.csv`"
+        f" ({'Wilcoxon' if analysis.config.test == 'wilcoxon' else 'Mann–Whitney'} per problem).",
+        ranking(analysis, pictures),
+        "## Problem by problem",
+        problems(analysis),
+        picture(pictures, "profile", PROFILE),
+        picture(pictures, "by_evaluations", BY_EVALUATIONS),
+        picture(pictures, "by_seconds", BY_SECONDS),
+        "## How soon a target is reached",
+        picture(pictures, "ecdf", ECDF),
+        "## How to make this again",
+        reproduction(analysis, outcomes, command),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# ── in words ──
+
+
+def conclusion(analysis: Analysis) -> str:
+    """The first paragraph: who leads, by how much, who cannot be told from it, and what it would take."""
+    leader, *others = analysis.strategies
+    best = analysis.standings[0]
+    level = analysis.config.significance
+    text = (
+        f"On {many(len(analysis.problems), 'problem')}, with {many(analysis.seeds, 'seed')} each and {budget(analysis)} a run,"
+        f" **{leader}** was best: averaged over its budget, the best kernel it had found so far ran at {percent(best.area.value)} of the"
+        f" best known speed (95 % interval {percent(best.area.low)} to {percent(best.area.high)})."
+    )
+    pairs = [analysis.pair(leader, other) for other in others]
+    behind = [pair.other for pair in pairs if pair.adjusted < level and pair.difference > 0]
+    unclear = [pair for pair in pairs if pair.other not in behind]
+    if behind:
+        text += f" It was better than {listed(behind)}, beyond chance (p < {level:g} after Holm's correction over all pairs)."
+    if unclear:
+        text += f" These data **cannot tell it from {listed([pair.other for pair in unclear])}**: {'; '.join(map(wanting, unclear))}."
+    text += against_plain(analysis)
+    if analysis.seeds < FEW_SEEDS:
+        text += f" With {many(analysis.seeds, 'seed')} no conclusion is safe; ten to twenty are usual."
+    return text
+
+
+def wanting(pair: Pair) -> str:
+    """What it would take to tell two strategies apart."""
+    if pair.needed > MANY:
+        return f"a difference to {pair.other} as small as the one seen here would need more than {MANY} seeds each"
+    return f"about {int(pair.needed)} seeds each would, if the difference to {pair.other} is as large as it looks here"
+
+
+def against_plain(analysis: Analysis) -> str:
+    """Which strategies did not beat the plain ones that are always in."""
+    plain = [entry.shown for entry in analysis.config.contestants if entry.name in ALWAYS]
+    level = analysis.config.significance
+    failed = []
+    for name in analysis.strategies:
+        if name in plain:
+            continue
+        missed = [other for other in plain if (pair := analysis.pair(name, other)).adjusted >= level or pair.difference <= 0]
+        if missed:
+            failed.append(f"{name} (not shown to beat {listed(missed)})")
+    if not plain or all(name in plain for name in analysis.strategies):
+        return ""
+    if not failed:
+        return f" Every strategy beat {listed(plain)}."
+    return f" Not every strategy is worth its name here: {'; '.join(failed)}."
+
+
+def budget(analysis: Analysis) -> str:
+    given = analysis.config.budget
+    parts = []
+    if given.evaluations is not None:
+        parts.append(many(given.evaluations, "evaluation"))
+    if given.seconds is not None:
+        parts.append(f"{given.seconds:g} seconds")
+    if given.dollars is not None:
+        parts.append(f"{given.dollars:g} dollars")
+    return " or ".join(parts) + (" (whichever comes first)" if len(parts) > 1 else "")
+
+
+# ── tables ──
+
+
+def standings(analysis: Analysis) -> str:
+    first = analysis.standings[0]
+    head = ["strategy", "area (IQM, 95 %)", *(f"found @{b}" for b in analysis.checkpoints)]
+    head += [] if first.score is None else ["score (95 %)"]
+    head += [f"≥ {100 * target:g} %" for target in analysis.config.targets]
+    head += ["QD-score", "coverage"]
+    remeasured = any(standing.qd_remeasured is not None for standing in analysis.standings)
+    head += ["QD re-measured", "coverage re-measured"] if remeasured else []
+    return table(head, [standing_row(each, remeasured) for each in analysis.standings])
+
+
+def standing_row(standing: Standing, remeasured: bool) -> list[str]:
+    row = [standing.strategy, interval(standing.area), *(f"{found.value:.3f}" for found in standing.found)]
+    row += [] if standing.score is None else [interval(standing.score, signed=True)]
+    row += [percent(share) for share in standing.reached]
+    row += [f"{standing.qd:.3f}", f"{standing.coverage:.2f}"]
+    if remeasured:
+        row += ["" if value is None else f"{value:.3f}" for value in (standing.qd_remeasured, standing.coverage_remeasured)]
+    return row
+
+
+def versus_leader(analysis: Analysis) -> str:
+    leader = analysis.strategies[0]
+    rows = []
+    for other in analysis.strategies[1:]:
+        pair = analysis.pair(leader, other)
+        verdict = f"{leader} is better" if pair.adjusted < analysis.config.significance and pair.difference > 0 else "cannot be told apart"
+        needed = f"> {MANY}" if pair.needed > MANY else str(int(pair.needed))
+        rows.append([other, f"{pair.difference:+.4f}", f"{pair.a12:.2f}", p_value(pair.p), p_value(pair.adjusted), verdict, needed])
+    return table([f"{leader} against", "area", "A12", "p", "p (Holm)", "verdict", "seeds needed"], rows)
+
+
+def ranking(analysis: Analysis, pictures: Mapping[str, Path]) -> str:
+    ranks = analysis.ranks
+    if ranks is None:
+        return "A ranking over problems needs three strategies and two problems at least; there is none here."
+    said = (
+        f"Seen as a sample of all problems there could be, these {len(analysis.problems)} tell less: Friedman's test gives χ² ="
+        f" {ranks.statistic:.2f}, p = {p_value(ranks.p)}"
+    )
+    if math.isfinite(ranks.critical_difference):
+        said += f"; by Nemenyi's test, mean ranks have to differ by {ranks.critical_difference:.2f} to be told apart."
+    return "\n\n".join(part for part in (said, picture(pictures, "critical_difference", RANKING)) if part)
+
+
+def problems(analysis: Analysis) -> str:
+    rows = []
+    for index, name in enumerate(analysis.problems):
+        known = analysis.references[name]
+        means = analysis.areas[index].mean(axis=1)
+        winner = int(np.argmax(means))
+        size = "" if known.configurations is None else str(known.configurations)
+        working = "" if known.objectives is None else str(len(known.objectives))
+        kind = "recorded" if known.exact else "measured"
+        rows.append([name, kind, size, working, f"{math.exp(known.optimum):.2f}×", f"{analysis.strategies[winner]} ({means[winner]:.3f})"])
+    return table(["problem", "kind", "configurations", "working", "best known over baseline", "best strategy (area)"], rows)
+
+
+def reproduction(analysis: Analysis, outcomes: Sequence[Outcome], command: str) -> str:
+    import scipy
+
+    from evo import __version__
+
+    spent = sum(outcome.machine_seconds for outcome in outcomes)
+    lines = [
+        "```console",
+        command or "evo compare config.yaml -o .",
+        "```",
+        "",
+        f"`config.yaml` here is the resolved config, `runs.jsonl` every finished run (what is in it is not run again), `curves.csv` every"
+        f" evaluation of every run. {len(outcomes)} runs took {spent:.0f} seconds of computing with evo {__version__}, Python"
+        f" {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}.",
+    ]
+    if all(known.exact for known in analysis.references.values()):
+        lines.append("Every problem is recorded, so the same command gives the same curves, byte for byte.")
+    return "\n".join(lines)
+
+
+# ── pieces ──
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that is aligned as plain text too; the first column is flush left."""
+    widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * width) if index == 0 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join([line(head), line(rule), *map(line, rows)])
+
+
+def picture(pictures: Mapping[str, Path], name: str, caption: str) -> str:
+    return f"![{caption.split('.')[0]}]({pictures[name].name})\n\n*{caption}*" if name in pictures else ""
+
+
+def interval(value: Interval, *, signed: bool = False) -> str:
+    form = "+.3f" if signed else ".3f"
+    return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def score_note(analysis: Analysis) -> str:
+    if analysis.standings[0].score is None:
+        return ""
+    text = (
+        "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"
+        " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best."
+    )
+    if analysis.partial:
+        text += f" The runs are shorter than that on {listed(analysis.partial)}, where it covers what there is."
+    return text
+
+
+OVERALL = (
+    "Best found so far against evaluations, all runs of all problems together. Lines are interquartile means; bands, where drawn, are their"
+    " 95 % bootstrap intervals. Higher and further left is better. Grey lines are the plain strategies that every comparison has."
+)
+STRATEGIES = "Every strategy had {budget} on each of {problems} problems, {seeds} times. Best first:"
+STANDING_NOTES = (
+    "- **area**: speed of the best found so far, as a share of the best known, averaged over the whole budget: how good a run is at"
+    " whatever moment it is stopped. Interquartile mean over all runs, with a stratified bootstrap interval (Agarwal et al. 2021).\n"
+    "- **found @n**: the same share after n evaluations, mean over runs.\n"
+    "- **≥ x %**: share of runs that came so close to the best known speed within the budget.\n"
+    "- **QD-score**, **coverage**: of the final archive, as shares of what is known to be reachable: how good and how different what was"
+    " kept is."
+)
+PAIRS = (
+    "Tests are on the area. *A12* is the probability that a run of the leader beats one of the other on the same problem (0.5: no"
+    " difference). *p* is from the rank-sum test stratified by problem (van Elteren), corrected after Holm over all pairs; the level is"
+    " {significance}. *Seeds needed* would find a difference of the observed size with {power} % probability. They say whether the"
+    " strategies differ on *these* problems."
+)
+PROFILE = "Where each strategy is good. Darker is further behind the best strategy on that problem, which is framed."
+BY_EVALUATIONS = "Best found so far on each problem. Lines are medians over seeds; bands, where drawn, hold the middle half of the runs."
+BY_SECONDS = (
+    "Against time instead: strategies that try configurations which take longer to compile and run fall back here. The axis ends where"
+    " half of the runs had ended."
+)
+ECDF = (
+    "The share of all runs that had reached a target after so many evaluations (logarithmic axis). A line that rises early is fast; one"
+    " that ends high is reliable."
+)
+RANKING = "Mean ranks over problems, the best at the left. Strategies under one bar cannot be told apart by these problems."

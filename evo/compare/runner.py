@@ -1,0 +1,199 @@
+"""Does the runs of a comparison: recorded problems on every core at once, measured ones alone, each finished run written down.
+
+A run on a recorded space is done in a temporary folder (in memory where there is one) and forgotten but for its outcome. A
+measured run keeps its folder in `out/measured/` and is resumed there after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from evo.compare.outcome import Outcome, key_of, read_outcome
+from evo.compare.schedule import Task
+from evo.errors import UserError
+from evo.journal import Journal
+
+__all__ = ["Advance", "cores", "run_all", "run_task"]
+
+FORMAT = {"format": "evo compare 1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a comparison is."""
+
+    done: int
+    total: int
+    kept: int
+    """Of those done, how many an earlier sitting had finished."""
+    seconds: float
+    """Of this sitting."""
+    running: str = ""
+    """What is being done or was done last."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        fresh = self.done - self.kept
+        return None if fresh == 0 else self.seconds / fresh * (self.total - self.done)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_all(tasks: Sequence[Task], out: Path, *, jobs: int, observer: Callable[[Advance], None] = lambda advance: None) -> list[Outcome]:
+    """Every task's outcome, in the tasks' order; those in the journal are not run again.
+
+    Raises:
+        UserError: another process is at this comparison, a worker was killed, or what a run raises.
+    """
+    begun = time.monotonic()
+    with Journal(out / "runs.jsonl", FORMAT) as journal:
+        known = {row["run"]: row for row in journal.rows}
+        outcomes = {task.identity: Outcome.from_row(known[task.identity], task) for task in tasks if task.identity in known}
+        kept = len(outcomes)
+        todo = [task for task in tasks if task.identity not in outcomes]
+        observer(Advance(kept, len(tasks), kept, 0.0))
+        for task, outcome in finished(todo, out, jobs):
+            journal.append(outcome.row(task.identity))
+            outcomes[task.identity] = outcome
+            observer(Advance(len(outcomes), len(tasks), kept, time.monotonic() - begun, task.name))
+    return [outcomes[task.identity] for task in tasks]
+
+
+def finished(todo: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task, Outcome]]:
+    """Tasks with their outcomes, in whatever order they end."""
+    recorded = [task for task in todo if task.recorded]
+    if jobs == 1 or len(recorded) < 2:
+        for task in recorded:
+            yield task, run_task(task, out)
+    else:
+        yield from in_parallel(recorded, out, jobs)
+    for task in todo:
+        if not task.recorded:
+            yield task, run_task(task, out)
+
+
+def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task, Outcome]]:
+    # A fresh interpreter each: nothing of this process's threads, locks or signal handlers is inherited.
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),))
+    upcoming = iter(tasks)
+    waiting: dict[Future[Outcome], Task] = {}
+    try:
+        while True:
+            while len(waiting) < 3 * jobs and (task := next(upcoming, None)) is not None:
+                waiting[pool.submit(run_task, task, out)] = task
+            if not waiting:
+                return
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = waiting.pop(future)
+                yield task, future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A worker process of the comparison was killed.", found=str(error), expected="enough memory",
+            remedy="Run the same command again: finished runs are kept. Fewer `jobs` need less memory.",
+        ) from error  # fmt: skip
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def begin_worker(parent: int) -> None:
+    """A worker leaves Ctrl-C to its parent and dies with it, however that dies."""
+    from evo.executors.worker import die_with
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
+
+
+def run_task(task: Task, out: Path) -> Outcome:
+    """One run from its beginning, or from where a killed one stopped, to its outcome."""
+    return recorded_run(task) if task.recorded else measured_run(task, out)
+
+
+def recorded_run(task: Task) -> Outcome:
+    from evo.config import parse_config
+    from evo.run import Run
+
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory(prefix="evo-compare-", dir=in_memory()) as folder:
+        path = Path(folder) / "run"
+        run = Run.create(parse_config(dict(task.config)), path, evaluator_factory=recorded_space)
+        summary = run.search(picture=False)
+        return read_outcome(task, path, summary.stopped_by, None, time.process_time() - begun)
+
+
+def measured_run(task: Task, out: Path) -> Outcome:
+    from evo.config import parse_config
+    from evo.reading import DATABASE
+    from evo.run import Run
+
+    begun = time.monotonic()
+    path = out / "measured" / f"{task.name}-{task.identity[:8]}"
+    if (path / DATABASE).exists():
+        run = Run.open(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)  # killed before it had begun
+        run = Run.create(parse_config(dict(task.config)), path)
+    summary = run.search(picture=False)
+    if summary.stopped_by == "interrupted":
+        raise KeyboardInterrupt
+    if summary.stopped_by == "infrastructure":
+        raise UserError(
+            f"The run {task.name} could not go on.", file=path, found=summary.message, remedy="See `evo doctor`, then continue."
+        )
+    remeasured = remeasure(path) if task.remeasure_elites else None
+    return read_outcome(task, path, summary.stopped_by, remeasured, time.monotonic() - begun)
+
+
+def remeasure(folder: Path) -> dict[str, float]:
+    """Objective by cell of a finished run's elites, each measured once afresh; those that fail are left out."""
+    from evo.config import load_config
+    from evo.reading import open_run
+    from fitness.opening import open_evaluator
+
+    config = load_config(folder / "config.yaml")
+    fresh: dict[str, float] = {}
+    with open_run(folder) as reader:
+        elites = reader.lineage.select("SELECT cell, candidate FROM elites WHERE run = ?", (reader.record.id,))
+        kernels = {key_of(row["cell"]): reader.candidate(row["candidate"]).kernel for row in elites}
+    evaluator = open_evaluator(config.problem, config.target.name, config.settings())
+    try:
+        for cell, kernel in kernels.items():
+            evaluation = None if kernel is None else evaluator.measure(evaluator.prepare(kernel))
+            if evaluation is not None and evaluation.objective is not None:
+                fresh[cell] = evaluation.objective
+    finally:
+        evaluator.close()
+    return fresh
+
+
+@lru_cache(maxsize=8)
+def _space(problem: str) -> Any:
+    from fitness.targets.tabular import TabularEvaluator
+
+    return TabularEvaluator(problem)
+
+
+def recorded_space(problem: str, _target: str, _settings: object) -> Any:
+    """The evaluator of a recorded space, read once in each process; it holds nothing, so that runs may share it."""
+    return _space(problem)
+
+
+def in_memory() -> str | None:
+    """A folder in memory where there is one: the lineage of a recorded run need not survive a power cut."""
+    shared = Path("/dev/shm")
+    return str(shared) if os.access(shared, os.W_OK) else None
