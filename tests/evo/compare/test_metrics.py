@@ -1,0 +1,115 @@
+"""What is read off an anytime curve."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evo.compare import metrics
+from evo.compare.outcome import Outcome
+from evo.compare.reference import Reference
+
+
+def outcome(*speedups: float | None, seconds: list[float] | None = None, cells: list[str] | None = None) -> Outcome:
+    objective = np.array([math.nan if value is None else math.log(value) for value in speedups])
+    at = np.array(seconds if seconds is not None else list(range(1, len(speedups) + 1)), dtype=float)
+    return Outcome("p", "s", 0, objective, at, np.zeros(len(at)), tuple(cells or [""] * len(at)))
+
+
+KNOWN = Reference("p", math.log(4.0), True)
+
+
+def test_found_is_the_share_of_the_best_known_speed_at_a_number_of_evaluations() -> None:
+    run = outcome(None, 1.0, 0.5, 2.0)
+    assert [metrics.found_at(run, KNOWN, n) for n in (1, 2, 3, 4, 100)] == pytest.approx([0.0, 0.25, 0.25, 0.5, 0.5])
+
+
+def test_area_is_the_mean_of_found_over_the_budget_and_a_short_run_keeps_what_it_had() -> None:
+    run = outcome(None, 1.0, 0.5, 2.0)
+    assert metrics.area(run, KNOWN, "evaluations", 4) == pytest.approx((0 + 0.25 + 0.25 + 0.5) / 4)
+    assert metrics.area(run, KNOWN, "evaluations", 8) == pytest.approx((0 + 0.25 + 0.25 + 5 * 0.5) / 8)
+
+
+def test_area_over_seconds_counts_what_was_known_while_the_clock_ran() -> None:
+    run = outcome(1.0, 4.0, seconds=[2.0, 6.0])
+    assert metrics.area(run, KNOWN, "seconds", 10.0) == pytest.approx((2 * 0 + 4 * 0.25 + 4 * 1.0) / 10)
+    late = outcome(1.0, 4.0, seconds=[2.0, 60.0])
+    assert metrics.area(late, KNOWN, "seconds", 10.0) == pytest.approx(8 * 0.25 / 10)
+
+
+def test_evaluations_to_a_target_are_counted_from_one_and_infinite_when_it_is_missed() -> None:
+    run = outcome(None, 1.0, 0.5, 2.0)
+    assert metrics.evaluations_to(run, KNOWN, 0.25) == 2
+    assert metrics.evaluations_to(run, KNOWN, 0.5) == 4
+    assert math.isinf(metrics.evaluations_to(run, KNOWN, 0.6))
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0.1, 4.0)), min_size=1, max_size=30))
+def test_area_lies_between_the_first_and_the_last_of_found(speedups: list[float | None]) -> None:
+    run = outcome(*speedups)
+    first, last = metrics.found_at(run, KNOWN, 1), metrics.found_at(run, KNOWN, len(speedups))
+    assert first - 1e-12 <= metrics.area(run, KNOWN, "evaluations", len(speedups)) <= last + 1e-12
+
+
+def test_quality_and_coverage_are_shares_of_what_can_be_reached() -> None:
+    known = Reference("p", 2.0, True, cells={"0": 2.0, "1": 1.0, "2": -1.0})
+    assert metrics.qd_score({"0": 1.0, "2": -2.0}, known) == pytest.approx(1.0 / 3.0)
+    assert metrics.coverage({"0": 1.0, "2": -2.0}, known) == pytest.approx(2 / 3)
+
+
+# ── performance score ──
+
+# Times and curves as made below; the expected figures are what the community's definition gives on them in an independent
+# implementation of it (evaluations on the x axis, 95 % cutoff, 200 points).
+
+
+def space() -> list[float]:
+    import random
+
+    rng = random.Random(7)
+    return sorted(round(1 + 3 * rng.random() ** 2 + 0.01 * i, 4) for i in range(60))
+
+
+def curves(times: list[float]) -> list[np.ndarray]:
+    import random
+
+    found = []
+    for seed in range(4):
+        rng = random.Random(seed)
+        drawn = np.array([rng.choice(times) for _ in range(25)])
+        curve = np.minimum.accumulate(drawn)
+        if seed == 2:
+            curve[:2] = np.nan
+        found.append(curve)
+    return found
+
+
+def test_the_performance_score_agrees_with_an_independent_implementation() -> None:
+    listed = space()
+    times = np.array(listed)
+    runs = curves(listed)
+    points = metrics.score_points(times, 25)
+    ranks = metrics.score_ranks(times, runs, points)
+    assert metrics.score_cutoff(times) == 15
+    assert metrics.performance_score(times, ranks, points)[0] == pytest.approx(0.034460140292212615, rel=1e-12)
+    alone = metrics.performance_score(times, ranks, points, np.eye(4))
+    assert alone == pytest.approx([-0.19155210291959657, -0.14662287257483095, -0.30106232481896666, -0.42375259081854594], rel=1e-12)
+
+
+def test_ideal_random_search_is_the_published_expectation_of_the_best_of_m() -> None:
+    times = np.array(space())
+    expected = metrics.random_search(times, np.array([1, 2, 5, 10, 20]))
+    assert expected == pytest.approx([1.7387, 1.5455, 1.2916, 1.1146, 1.0701])
+
+
+def test_the_optimum_at_once_scores_one_and_ideal_random_search_zero() -> None:
+    times = np.array(space())
+    points = metrics.score_points(times, 400)
+    at_once = metrics.score_ranks(times, [np.full(400, times[0])], points)
+    assert metrics.performance_score(times, at_once, points)[0] == pytest.approx(1.0)
+    random = metrics.score_ranks(times, [metrics.random_search(times, np.arange(1, 401))], points)
+    assert metrics.performance_score(times, random, points)[0] == pytest.approx(0.0, abs=1e-12)
