@@ -19,7 +19,7 @@ from fitness.targets.elf import ElfError, SharedObject
 from fitness.targets.precompiled import PrecompiledHeaders
 from fitness.targets.toolchain import Toolchain
 
-__all__ = ["BASE_FLAGS", "Builder", "Limits"]
+__all__ = ["BASE_FLAGS", "LINK_FLAGS", "Builder", "Limits", "compile_flags"]
 
 KIND = "build"
 RECIPE = "4"
@@ -56,16 +56,21 @@ class Limits:
     """Bytes of the built object."""
 
 
+def compile_flags(toolchain: Toolchain, threads: int = 1) -> tuple[str, ...]:
+    """What every kernel is compiled with, before its own flags."""
+    base = [_CLANG.get(flag, flag) if toolchain.family == "clang" else flag for flag in BASE_FLAGS]
+    if "__x86_64__" not in toolchain.macros:
+        base.remove("-fcf-protection=none")
+    return (*base, *toolchain.machine_flags, *(("-fopenmp",) if threads > 1 else ()))
+
+
 class Builder:
     """Builds through a cache. Thread-safe; several processes may share the cache."""
 
     def __init__(self, cache: Cache, toolchain: Toolchain, run: CommandRunner, *, threads: int = 1, limits: Limits = Limits()) -> None:
         self.cache, self.toolchain, self.run, self.threads, self.limits = cache, toolchain, run, threads, limits
         self._headers = PrecompiledHeaders(cache, toolchain, run)
-        base = [_CLANG.get(flag, flag) if toolchain.family == "clang" else flag for flag in BASE_FLAGS]
-        if "__x86_64__" not in toolchain.macros:
-            base.remove("-fcf-protection=none")
-        self._base = (*base, *toolchain.machine_flags, *(("-fopenmp",) if threads > 1 else ()))
+        self._base = compile_flags(toolchain, threads)
 
     def build(self, source: str, flags: Sequence[str]) -> Artifact:
         """`flags` come after the base flags and so win. Raises `BuildFailure`, `fitness.cache.CacheError`."""
