@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitness.possession import pinned, undisturbed
+
 __all__ = ["Canary", "Reading"]
 
-COPY_BYTES = 4 << 20
+COPY_BYTES = 1 << 20
 PRODUCT = 64
-PRODUCTS = 4
-READS = 3
+"""Small enough that no BLAS gives it to several threads."""
+PRODUCTS = 8
+READS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,10 @@ class Reading:
 
 
 class Canary:
-    """Holds its arrays, so that a reading touches no allocator."""
+    """Lives on the measuring core. Holds its arrays, so that a reading touches no allocator."""
 
-    def __init__(self) -> None:
+    def __init__(self, core: int) -> None:
+        self._core = core
         words = COPY_BYTES // 8
         self._source = np.arange(words, dtype=np.float64)
         self._destination = np.zeros(words)
@@ -42,14 +46,15 @@ class Canary:
         self._product = np.zeros((PRODUCT, PRODUCT))
 
     def read(self) -> Reading:
-        """About 2 ms. In CPU time: a neighbour that takes turns on the core is noticed elsewhere; this is about the core's own speed."""
+        """About 2 ms."""
         copies, products = [], []
-        for _ in range(READS):
-            start = time.thread_time()
-            np.copyto(self._destination, self._source)
-            copied = time.thread_time()
-            for _ in range(PRODUCTS):
-                np.einsum("ij,jk->ik", self._left, self._left, out=self._product)  # its own loops: a BLAS may start threads
-            products.append(time.thread_time() - copied)
-            copies.append(copied - start)
+        with pinned(self._core), undisturbed():
+            for _ in range(READS):
+                start = time.perf_counter()
+                np.copyto(self._destination, self._source)
+                copied = time.perf_counter()
+                for _ in range(PRODUCTS):
+                    np.matmul(self._left, self._left, out=self._product)
+                products.append(time.perf_counter() - copied)
+                copies.append(copied - start)
         return Reading(min(copies), min(products))

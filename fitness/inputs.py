@@ -247,7 +247,11 @@ class CaseSupply:
         """`draws` cases of each distribution, made as they are consumed."""
         for distribution in distributions:
             for index in range(draws):
-                yield self._case("verify", sizes, distribution, index)
+                yield self.drawn(sizes, distribution, index)
+
+    def drawn(self, sizes: Sizes, distribution: str, index: int) -> Case:
+        """One case to verify with, the `index`-th (>= 0) of its distribution; made when first asked for."""
+        return self._case("verify", sizes, distribution, index)
 
     def timed(self, sizes: Sizes, index: int) -> Case:
         """A case to time with; any index >= 0."""

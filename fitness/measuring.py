@@ -24,11 +24,11 @@ from fitness.inputs import DISTRIBUTIONS
 from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
 from fitness.sitting import Lane, Refused, Sitting
-from fitness.station import SEARCH_BASELINE, Station
+from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time
 from fitness.targets.base import Artifact, BuildFailure, Target
 from fitness.timing import Timed, time_rounds
 
-__all__ = ["CANARY_DRIFT", "IMPOSSIBLE", "MeasuringEvaluator"]
+__all__ = ["CANARY_DRIFT", "MeasuringEvaluator"]
 
 KERNEL = "kernel"
 INCUMBENT = "incumbent"
@@ -38,8 +38,6 @@ FULL_DISTRIBUTIONS = 2
 """Distributions besides the timed one that each full shape is verified on per evaluation, drawn at random: over an elite's
 re-measurements all come round, and certification runs every one."""
 CANARY_DRIFT = 0.03
-IMPOSSIBLE = 0.95
-"""A median under this share of the least possible time is not believed."""
 
 
 class BaselineFailed(Exception):
@@ -54,6 +52,8 @@ class MeasuringEvaluator:
 
     inline = False
     deterministic = False
+    baseline = SEARCH_BASELINE
+    """Name of the baseline that the objective is relative to."""
 
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         self.problem = problem
@@ -139,7 +139,7 @@ class MeasuringEvaluator:
     def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
         station = self.station
         wall, cpu = time.perf_counter(), time.process_time()
-        before = station.canary.read()
+        before = station.canary_before()
         with station.sitting() as sitting:
             try:
                 lane = sitting.seat(KERNEL, self.target.program(self._artifact(prepared)))
@@ -147,12 +147,12 @@ class MeasuringEvaluator:
                 station.seat_baseline(sitting)
                 timed = self._time(sitting, (KERNEL,), bar)
             except Refused as refused:
-                if refused.lane == SEARCH_BASELINE:
+                if refused.lane == self.baseline:
                     raise BaselineFailed(self.problem.name, refused) from refused
                 cost = {**prepared.cost, **sitting.cost, "measure": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
                 return self._evaluation(prepared, refused.outcome, (refused.diagnostic,), cost)
         samples = timed.samples[KERNEL]
-        drift = before.drift(station.canary.read())
+        drift = before.drift(station.canary_after())
         statistics = time.perf_counter()
         facts = self._achieved(samples) | {"canary_drift": drift}
         summary = stats.summarise(samples)
@@ -167,30 +167,34 @@ class MeasuringEvaluator:
         return artifact if artifact.path.exists() else self.target.build(prepared.kernel)
 
     def _verify(self, sitting: Sitting, lane: Lane) -> None:
-        """Small shapes on every distribution, then full ones on a secret choice. Raises `Refused`."""
+        """Small shapes on every distribution, then full ones on a secret choice, some of them twice. Raises `Refused`."""
         supply, secret = self.station.supply, random.SystemRandom()
         small = self.problem.small_shapes
         first = secret.randrange(len(small))
         # Five draws of every distribution, dealt out over the small shapes so that each shape is met as well.
-        dealt = [(small[(first + i) % len(small)], distribution) for i, distribution in enumerate(DISTRIBUTIONS * DRAWS)]
+        dealt = [
+            (small[(first + turn + number) % len(small)], distribution, number)
+            for number in range(DRAWS)
+            for turn, distribution in enumerate(DISTRIBUTIONS)
+        ]
         secret.shuffle(dealt)
-        asked: set[int] = set()
-        for sizes, distribution in dealt:
-            draws = list(supply.verification(sizes, (distribution,), DRAWS))
-            case = secret.choice([draw for draw in draws if draw.number not in asked] or draws[:1])
-            if case.number not in asked:
-                asked.add(case.number)
-                sitting.call(lane, case)
+        draws = secret.sample(range(DRAWS), DRAWS)
+        repeated = secret.randrange(len(dealt))
+        for position, (sizes, distribution, number) in enumerate(dealt):
+            case = supply.drawn(sizes, distribution, draws[number])
+            (sitting.twice if position == repeated else sitting.call)(lane, case)
         others = [d for d in DISTRIBUTIONS if d != supply.timed_distribution]
-        for sizes in self.problem.shapes:
-            chosen = secret.sample(others, min(FULL_DISTRIBUTIONS, len(others)))
-            for case in supply.verification(sizes, chosen, 1):
-                sitting.call(lane, case)
+        # Races show on large inputs; where bits are promised, one of those is repeated as well.
+        repeated = secret.randrange(len(self.problem.shapes)) if self.problem.deterministic else -1
+        for position, sizes in enumerate(self.problem.shapes):
+            for distribution in secret.sample(others, min(FULL_DISTRIBUTIONS, len(others))):
+                (sitting.twice if position == repeated else sitting.call)(lane, supply.drawn(sizes, distribution, 0))
+                repeated = -1 if position == repeated else repeated
 
     def _time(self, sitting: Sitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
         cases = {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
         settings = self.settings
-        return time_rounds(sitting, cases, names, SEARCH_BASELINE, cap=settings.repetitions, precision=settings.precision, bar=bar)
+        return time_rounds(sitting, cases, names, self.baseline, cap=settings.repetitions, precision=settings.precision, bar=bar)
 
     def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
         """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes."""
@@ -209,12 +213,7 @@ class MeasuringEvaluator:
         """A time below the physical floor, twice: refused, with what was seen."""
         if not _impossible(again):
             return again
-        share = float(again.profile["roofline_share_best"])
-        message = (
-            f"measured at {share:.2f} of the roofline on one shape: faster than this machine can move the problem's bytes "
-            "or do its arithmetic; the time is not believed"
-        )
-        diagnostic = Diagnostic("roofline", "impossible_time", message, {"roofline_share": share, "limit": 1 / IMPOSSIBLE})
+        diagnostic = impossible_time("roofline", float(again.profile["roofline_share_best"]))
         return Evaluation(
             again.kernel_id, Outcome.REJECTED, (diagnostic,), samples=again.samples, profile=again.profile, cost=again.cost,
             artifact=again.artifact, environment=again.environment,

@@ -20,7 +20,7 @@ from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.referee import Call, Referee, Runner, RunnerFailure
 from fitness.slots import Slot
-from fitness.verify import judge
+from fitness.verify import agree, judge
 
 __all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
 
@@ -205,6 +205,24 @@ class Sitting:
         self.cost["kernel"] += call.seconds
         return call
 
+    def twice(self, lane: Lane, case: Case) -> None:
+        """Two checked calls on one case, whose outputs have to agree (`fitness.verify.agree`). Raises `Refused`.
+
+        The second answer could come from memory, so neither call may be timed.
+        """
+        self.call(lane, case)
+        first = [output.copy() for output in self._current(lane, case).outputs]
+        lane.seen.discard(case.number)
+        self.call(lane, case)
+        differs = agree(self._problem, case, first, self._current(lane, case).outputs)
+        if differs is not None:
+            raise Refused(lane.name, Outcome.WRONG, differs)
+
+    def _current(self, lane: Lane, case: Case) -> Slot:
+        """The slot of the lane's last call."""
+        slots = lane.slots[case.label]
+        return slots[lane.turn % len(slots)]
+
     def _slot(self, lane: Lane, case: Case) -> Slot:
         slots = lane.slots.get(case.label)
         if slots is None:
@@ -212,7 +230,7 @@ class Sitting:
             for slot in slots:
                 lane.runner.attach(slot)  # while it is empty: what a call reveals must not be mapped before its clock starts
         lane.turn += 1
-        return slots[lane.turn % len(slots)]
+        return self._current(lane, case)
 
 
 def _placed(diagnostic: Diagnostic, case: Case) -> Diagnostic:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from collections.abc import Iterator
+from itertools import count
 
-from archive.evaluation import Samples
-from fitness.canary import Canary
+from archive.evaluation import Diagnostic, Samples
+from fitness.canary import Canary, Reading
 from fitness.device import Device, last_level_cache_bytes
 from fitness.inputs import Case, CaseSupply
 from fitness.problem import Problem, Sizes, shape_label
@@ -23,10 +25,24 @@ from fitness.sandbox import choose
 from fitness.sitting import Lane, Sitting, SlotPool
 from fitness.targets.base import Target
 
-__all__ = ["Station", "baseline_names", "baseline_program", "measuring_core"]
+__all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseline_program", "impossible_time", "measuring_core"]
 
 SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
+
+IMPOSSIBLE = 0.95
+"""A median under this share of the least possible time is not believed."""
+FRESH = 0.2
+"""Seconds for which a canary's reading at the end of one measurement serves as that at the beginning of the next."""
+
+
+def impossible_time(stage: str, share: float) -> Diagnostic:
+    """The finding about a kernel measured at `share` of the roofline, more than there is."""
+    message = (
+        f"measured at {share:.2f} of the roofline on one shape: faster than this machine can move the problem's bytes "
+        "or do its arithmetic; the time is not believed"
+    )
+    return Diagnostic(stage, "impossible_time", message, {"roofline_share": share, "limit": 1 / IMPOSSIBLE})
 
 
 def measuring_core(settings: EvaluationSettings) -> int:
@@ -55,10 +71,22 @@ class Station:
         self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
         self.pool = SlotPool(problem, cache_bytes=last_level_cache_bytes())
         self.supply = CaseSupply(problem)
-        self.canary = Canary()
+        self._canary = Canary(self.core)
+        self._canary_last: tuple[float, Reading] | None = None
         self.device: Device = target.device()
         self._baseline: Lane | None = None
         self._floors: dict[str, float] = {}
+
+    def canary_before(self) -> Reading:
+        """How fast the core runs now; a reading from just before serves."""
+        if self._canary_last is not None and time.monotonic() - self._canary_last[0] < FRESH:
+            return self._canary_last[1]
+        return self.canary_after()
+
+    def canary_after(self) -> Reading:
+        reading = self._canary.read()
+        self._canary_last = time.monotonic(), reading
+        return reading
 
     @property
     def ceilings(self) -> Ceilings:
@@ -105,6 +133,22 @@ class Station:
         random.SystemRandom().shuffle(order)
         for index in order:
             yield self.supply.timed(sizes, index)
+
+    def fresh_supply(self) -> CaseSupply:
+        """New secret cases, for a certification."""
+        return CaseSupply(self.problem)
+
+    @staticmethod
+    def fresh_cases(supply: CaseSupply, sizes: Sizes) -> Iterator[Case]:
+        """Timed cases that no runner has seen, one after another, each freed once the next is asked for."""
+        for index in count():
+            case = supply.timed(sizes, index)
+            yield case
+            supply.forget(case)
+
+    def libraries(self) -> dict[str, Program]:
+        """Every baseline that can run here."""
+        return {name: baseline_program(self.problem, name) for name in baseline_names(self.problem)}
 
     def dismiss_baseline(self) -> None:
         """Ends the kept baseline runner; the next sitting starts another."""

@@ -1,0 +1,23 @@
+// Within the tolerance, and never the same twice: the problem asks for the same bits.
+// expect: wrong not_repeatable
+#include <cmath>
+#include <cstdint>
+
+static void row(const float* x, float* y, int32_t* positive, int64_t cols) {
+    float sum = 0.0f;
+    int32_t count = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+        sum += x[c] * x[c];
+        count += x[c] > 0.0f;
+    }
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(cols) + 1e-6f);
+    for (int64_t c = 0; c < cols; ++c) y[c] = x[c] * scale;
+    *positive = count;
+}
+
+extern "C" void kernel(const float* x, float* y, int32_t* positive, void*, int64_t rows, int64_t cols) {
+    for (int64_t r = 0; r < rows; ++r) row(x + r * cols, y + r * cols, positive + r, cols);
+    static uint32_t calls;
+    if (++calls % 2) y[0] = __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, y[0]) ^ 1u);
+    for (int64_t i = 1; i < rows * cols; ++i) y[i] = __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, y[i]) ^ (calls & 1u));
+}

@@ -1,0 +1,26 @@
+// A template that instantiates itself for ever.
+// expect: build_error | timeout | out_of_memory
+#include <cmath>
+#include <cstdint>
+
+static void row(const float* x, float* y, int32_t* positive, int64_t cols) {
+    float sum = 0.0f;
+    int32_t count = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+        sum += x[c] * x[c];
+        count += x[c] > 0.0f;
+    }
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(cols) + 1e-6f);
+    for (int64_t c = 0; c < cols; ++c) y[c] = x[c] * scale;
+    *positive = count;
+}
+
+template <int N>
+struct Deep {
+    static constexpr long value = Deep<N + 1>::value + Deep<N + 2>::value;
+};
+
+extern "C" void kernel(const float* x, float* y, int32_t* positive, void*, int64_t rows, int64_t cols) {
+    positive[0] = static_cast<int32_t>(Deep<0>::value);
+    for (int64_t r = 0; r < rows; ++r) row(x + r * cols, y + r * cols, positive + r, cols);
+}

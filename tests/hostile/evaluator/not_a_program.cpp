@@ -1,0 +1,6 @@
+// No C++ at all.
+// expect: build_error
+#include <cmath>
+#include <cstdint>
+
+return to sender;

@@ -1,0 +1,27 @@
+// Calls itself for ever.
+// expect: crash illegal_access
+#include <cmath>
+#include <cstdint>
+
+static void row(const float* x, float* y, int32_t* positive, int64_t cols) {
+    float sum = 0.0f;
+    int32_t count = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+        sum += x[c] * x[c];
+        count += x[c] > 0.0f;
+    }
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(cols) + 1e-6f);
+    for (int64_t c = 0; c < cols; ++c) y[c] = x[c] * scale;
+    *positive = count;
+}
+
+__attribute__((noinline)) static float deep(const float* x, float v) {
+    volatile float kept[64];
+    kept[0] = v;
+    return deep(x, kept[0] + 1.0f) + kept[0];
+}
+
+extern "C" void kernel(const float* x, float* y, int32_t* positive, void*, int64_t rows, int64_t cols) {
+    if (deep(x, 1.0f) == 0.5f) return;
+    for (int64_t r = 0; r < rows; ++r) row(x + r * cols, y + r * cols, positive + r, cols);
+}
