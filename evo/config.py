@@ -58,9 +58,10 @@ class Section(BaseModel):
 class TargetSection(Section):
     """The toolchain and device that kernels are made for."""
 
-    name: str = Field(default="cpp", description="Target: cpp, tabular, …")
+    name: str = Field(default="cpp", description="Target: cpp, triton, cuda, tabular, …")
     compiler: str = Field(default="auto", description="Compiler command or path; `auto` takes g++, else clang++.")
     threads: Count = Field(default=1, description="Threads a kernel may use, and its baseline too.")
+    architecture: str = Field(default="auto", description="GPU architecture to build for (sm_90, gfx942, …); `auto` is the device's own.")
 
 
 class BudgetSection(Section):
@@ -176,7 +177,8 @@ class Config(Section):
         from fitness.protocol import EvaluationSettings
 
         values = {name: getattr(self.evaluation, name) for name in type(self.evaluation).model_fields if name != "remeasure"}
-        return EvaluationSettings(compiler=self.target.compiler, threads=self.target.threads, **values)
+        target = self.target
+        return EvaluationSettings(compiler=target.compiler, threads=target.threads, architecture=target.architecture, **values)
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:

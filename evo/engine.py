@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,10 @@ from evo.executors.base import Executor
 from evo.randomness import generator
 from evo.seeds import check_seeds
 from evo.state import State
-from evo.trip import Trips, Turn
+from evo.trip import Trips, Turn, passed
 from operators.base import Context, Operator
+from operators.llm.base import ModelOperator
+from operators.llm.studio import Studio
 
 __all__ = ["Engine", "EngineSettings"]
 
@@ -61,6 +63,7 @@ class Engine:
         setup: seconds of the lineage's clock that went into getting ready and are no search; while seeds are evaluated for the
             first time, the evaluator makes its references and ceilings, so that search time begins after them.
         watch: called after every change and at every tick, with a line for the reader or "".
+        studio: what model operators work with; None in a run without models.
     """
 
     def __init__(
@@ -75,17 +78,25 @@ class Engine:
         unfinished: Iterable[tuple[Proposal, Kernel | None]] = (),
         setup: float = 0.0,
         watch: Callable[[str], None] = lambda message: None,
+        studio: Studio | None = None,
     ) -> None:
         self.settings = settings
         self.state = state
         self.lineage = lineage
         self.executor = executor
         self.in_flight = 0
+        self.thinking = 0
+        """Proposals in flight that wait for a model."""
         self.trips = Trips(state, lineage, executor, watch)
         self._operators = operators
         self._seeds = seeds
-        self._queue = deque(unfinished)
-        self._asked = state.finished + len(self._queue)
+        unfinished = list(unfinished)
+        self._asked = 1 + max([-1, *(c.number for c in state.view.candidates), *(proposal.number for proposal, _ in unfinished)])
+        # What people were asked waits for their answers, not for this process.
+        self._queue = deque(one for one in unfinished if one[1] is not None or one[0].operator != "asked")
+        self._studio = studio
+        self._inline = executor.inline and studio is None
+        self._taking_answers = False
         self._watch = watch
         self._stopped: StopReason | None = None
         self._remeasuring = state.remeasured
@@ -102,7 +113,7 @@ class Engine:
 
     async def search(self) -> StopReason:
         """Runs until something ends it. Returns what did."""
-        if self.executor.inline:
+        if self._inline:
             return await self._one_by_one()
         try:
             while True:
@@ -117,8 +128,8 @@ class Engine:
                         task.result()
                 self._tick()
                 reason = self._reason()
-                if reason is not None and reason not in (StopReason.EXHAUSTED, StopReason.STALL):
-                    return reason  # what is in flight is dropped; after a stall it may still bring the improvement
+                if reason is not None and reason not in (StopReason.EXHAUSTED, StopReason.STALL, StopReason.DOLLARS):
+                    return reason  # what is in flight is dropped; after a stall it may bring the improvement, and answers are paid for
         finally:
             unfinished = list(self._tasks)
             for task in unfinished:
@@ -135,16 +146,32 @@ class Engine:
 
     def _refill(self) -> None:
         """Starts trips until the window is full or nothing may start now."""
-        while self.in_flight < self.executor.window and self._reason() is None and (trip := self._next()) is not None:
+        while self._room() and self._reason() is None and (trip := self._next()) is not None:
             task = asyncio.ensure_future(trip)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _room(self) -> bool:
+        """Whether another trip may start: models have slots of their own beside the executor's, as many as their limits allow."""
+        window, desk = self.executor.window, None if self._studio is None else self._studio.desk
+        if self._taking_answers:
+            return False
+        if desk is None:
+            return self.in_flight < window
+        if self.settings.in_order:  # what is asked for may then depend only on what is finished
+            return self.in_flight < window + desk.slots
+        return self.in_flight - self.thinking < window and self.thinking < desk.slots + window
 
     def _reason(self) -> StopReason | None:
         if self._stopped is not None:
             return self._stopped
         if self.trips.troubles >= MOST_TROUBLES:
             return StopReason.INFRASTRUCTURE
+        if self._studio is not None and (desk := self._studio.desk) is not None:
+            if desk.broke:
+                return StopReason.DOLLARS
+            if desk.out_of_order:
+                return StopReason.MODELS
         return self.state.budget.reason()
 
     def _tick(self) -> None:
@@ -155,7 +182,10 @@ class Engine:
         if not self._seeded:
             self._seeded = self.state.finished >= len(self._seeds)
             self._setup = self.lineage.seconds
-        self.state.budget.spent.seconds = self.lineage.seconds - self._setup
+        spent = self.state.budget.spent
+        spent.seconds = self.lineage.seconds - self._setup
+        if self._studio is not None and self._studio.desk is not None:
+            spent.dollars = max(spent.dollars, self._studio.desk.ledger.spent)
 
     # ── what to start next ──
 
@@ -163,8 +193,9 @@ class Engine:
         """The next trip, with its proposal and draft stored; None when it has to wait for what is in flight."""
         if self._queue:
             proposal, kernel = self._queue.popleft()
-            draft = self._draft(proposal) if kernel is None else Draft(kernel, notes=self.lineage.notes(proposal.number))
-            return self._start(proposal, draft)
+            if kernel is None:
+                return self._launch(proposal)
+            return self._start(proposal, Draft(kernel, notes=self.lineage.notes(proposal.number)))
         if self._asked < len(self._seeds):
             return self._propose(Proposal(self._asked, "seed"))
         budget = self.state.budget
@@ -177,19 +208,59 @@ class Engine:
             elite = self._suspect()
             return self._tracked(lambda turn: self.trips.remeasure(elite, turn))
         move = self.state.strategy.ask(self.state.view, generator(self.settings.seed, "ask", self._asked))
-        return self._propose(Proposal(self._asked, move.operator, move.parents, move.goal))
+        parents = self._operators(move.operator).partners(move.parents, self.state.view)
+        return self._propose(Proposal(self._asked, move.operator, parents, move.goal))
 
     def _propose(self, proposal: Proposal) -> Coroutine[Any, Any, None]:
         self.lineage.propose(proposal)
         self._asked += 1
-        return self._start(proposal, self._draft(proposal))
+        return self._launch(proposal)
 
-    def _draft(self, proposal: Proposal) -> Draft:
+    def _launch(self, proposal: Proposal) -> Coroutine[Any, Any, None]:
+        """The trip of a stored proposal. What costs no money is drafted at once; a model is asked on the way."""
         if proposal.operator == "seed":
-            draft = Draft(self._seeds[proposal.number])
-        else:
-            rng = generator(self.settings.seed, "propose", proposal.number)
-            draft = self._operators(proposal.operator).propose(proposal, Context(self.state.view, rng, self._seeds))
+            return self._start(proposal, self._stored(proposal, Draft(self._seeds[proposal.number])))
+        operator = self._operators(proposal.operator)
+        before = self._last
+        rng = generator(self.settings.seed, "propose", proposal.number)
+        context = Context(self.state.view, rng, self._seeds, self._studio, lambda: passed(before))
+        if not isinstance(operator, ModelOperator):
+            return self._start(proposal, self._stored(proposal, operator.propose(proposal, context)))
+        answer = operator.begin(proposal, context)
+        self.thinking += 1
+        return self._tracked(lambda turn: self._think(proposal, answer, turn))
+
+    async def _think(self, proposal: Proposal, answer: Callable[[], Awaitable[Draft]], turn: Turn) -> None:
+        """Waits for a model, then goes the way of every draft."""
+        try:
+            draft = await answer()
+        finally:
+            self.thinking -= 1
+        await passed(turn)
+        self._stored(proposal, draft)
+        earlier = None if draft.kernel is None else self.state.view.claim(draft.kernel.id, proposal.number)
+        if not self.settings.in_order:
+            self._refill()
+        await self.trips.candidate(proposal, draft, earlier, turn)
+
+    async def evaluate(self, batch: Sequence[tuple[Proposal, Draft]]) -> None:
+        """Takes drafts that came from elsewhere (seeds, people's answers) through their trips; asks the strategy for nothing.
+
+        Proposals that are not in flight in the lineage are stored first.
+        """
+        self._taking_answers = True
+        waiting = {proposal.number for proposal, _ in self.lineage.in_flight()}
+        for proposal, draft in batch:
+            if proposal.number not in waiting:
+                self.lineage.propose(proposal)
+            await self._start(proposal, self._stored(proposal, draft))
+
+    def take_number(self) -> int:
+        """The number of a new proposal."""
+        self._asked += 1
+        return self._asked - 1
+
+    def _stored(self, proposal: Proposal, draft: Draft) -> Draft:
         if draft.reason:
             draft = replace(draft, notes={**draft.notes, "reason": draft.reason})
         self.lineage.draft(proposal.number, draft.kernel, draft.notes)
@@ -203,14 +274,14 @@ class Engine:
     def _tracked(self, trip: Callable[[Turn], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         """A trip with its place in the order."""
         self.in_flight += 1
-        mine, before = (asyncio.Event(), self._last) if self.settings.in_order and not self.executor.inline else (None, None)
+        mine, before = (asyncio.Event(), self._last) if self.settings.in_order and not self._inline else (None, None)
         self._last = mine
 
         async def tracked() -> None:
             await trip(before)
             self.in_flight -= 1
             self._tick()
-            if not self.executor.inline:
+            if not self._inline:
                 self._refill()  # before the successor may finish: what it will see does not depend on time
             if mine is not None:
                 mine.set()

@@ -25,6 +25,7 @@ RECOGNISED: tuple[tuple[str, str], ...] = (
     ("fitness.device", "DeviceError"),
     ("fitness.lint", "LintError"),
     ("operators.base", "OperatorError"),
+    ("operators.models.call", "ModelError"),
 )
 """(module, class) of the lower floors' errors that are the user's to put right. Looked up only in loaded modules."""
 

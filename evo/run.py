@@ -20,11 +20,12 @@ from evo.executors import open_executor
 from evo.executors.base import Executor
 from evo.executors.local import default_builders
 from evo.interrupts import interrupts
+from evo.llm.studio import needs_models, specs
 from evo.progress import Observer
 from evo.reporter import Reporter
 from evo.rundir import RunDir
 from evo.session import Session
-from evo.strategies.registry import create_strategy
+from evo.strategies.opening import open_strategy
 from evo.summary import Summary
 from fitness.opening import open_evaluator
 from fitness.protocol import Certificate, Evaluator
@@ -34,7 +35,7 @@ __all__ = ["Run"]
 
 T = TypeVar("T")
 
-MAY_CHANGE = ("name", "budget", "executor")
+MAY_CHANGE = ("name", "budget", "executor", "llm")
 """Sections of a run's config that may be edited between sessions."""
 GROUP_MS = 100.0
 """How long transactions of an inline run may wait for each other; such an evaluation is cheaper to repeat than to sync."""
@@ -70,18 +71,22 @@ class Run:
         *,
         evaluator_factory: Callable[..., Evaluator] = open_evaluator,
         evaluator_arguments: tuple[Any, ...] | None = None,
+        answers_only: bool = False,
     ) -> Run:
         """A new run in `out`, or in a new folder under `runs/`.
 
         Args:
+            answers_only: it will be answered by people, so no model has to be given.
             evaluator_factory: picklable; called with `evaluator_arguments`, by default the config's problem, target and settings.
 
         Raises:
             UserError: unknown strategy, parameter or operator; the folder is not empty or cannot be made.
         """
-        create_strategy(config.strategy.name, config.strategy.parameters, config.operators)
+        open_strategy(config)
         for operator in config.operators or ():
             operator_class(operator)
+        if needs_models(config) and not answers_only:
+            specs(config.llm)
         if config.executor.builders is None:  # a run in order depends on how many builds overlap: fixed for all its resumes
             config = config.model_copy(update={"executor": config.executor.model_copy(update={"builders": default_builders()})})
         folder = RunDir.create(config, None if out is None else Path(out))
@@ -146,7 +151,7 @@ class Run:
     def _search(self, observer: Observer | None, picture: bool) -> Summary:
         with self._opened(observer) as session:
             with interrupts(session.stop):
-                _drive(session.executor, session.search())
+                _drive(session.executor, session.search(), loop=session.asks_models)
             assert session.stopped is not None
             summary = self._conclude(session)
             session.lineage.end_session(session.stopped.value)
@@ -240,6 +245,8 @@ class Run:
             message = (
                 f"The evaluator kept failing: {trouble}\nNothing was held against the kernels. `evo doctor` says what this machine lacks."
             )
+        elif stopped.value == "models" and session.studio is not None and session.studio.desk is not None:
+            message = f"The models kept failing: {session.studio.desk.failure}. Check the endpoint, then resume."
         elif winner is not None and session.certificate is not None and not session.certificate.ok:
             message = "None of the best kernels passed certification: believe the search's figures only after looking into why."
         speedup = None if winner is None else winner.speedup
@@ -276,9 +283,9 @@ class Run:
             return replace(summary, message=f"{summary.message}\n{note}".strip())
 
 
-def _drive(executor: Executor, work: Coroutine[Any, Any, T]) -> T:
+def _drive(executor: Executor, work: Coroutine[Any, Any, T], *, loop: bool = False) -> T:
     """Runs a coroutine to its end: step by step where the executor is inline, so that nothing in it suspends, else in an event loop."""
-    if not executor.inline:
+    if loop or not executor.inline:
         return asyncio.run(work)
     try:
         work.send(None)

@@ -18,14 +18,16 @@ from evo.config import Config
 from evo.engine import Engine, EngineSettings
 from evo.errors import UserError
 from evo.executors.base import Executor, ExecutorError
+from evo.llm.studio import learner, needs_models, open_studio
 from evo.progress import Stage
 from evo.replay import replay
 from evo.reporter import Reporter
 from evo.seeds import check_seeds
 from evo.state import State
-from evo.strategies.registry import create_strategy
+from evo.strategies.opening import open_strategy
 from fitness.protocol import Certificate
 from operators.base import operator
+from operators.llm.studio import Studio
 
 __all__ = ["Session"]
 
@@ -43,12 +45,13 @@ class Session:
     Args:
         lineage: open for writing, its run started.
         executor: not started yet; `close` is the caller's.
+        answers_only: nobody is asked: seeds and answers that came from elsewhere are evaluated, no more.
     """
 
     state: State
     engine: Engine
 
-    def __init__(self, config: Config, lineage: Lineage, executor: Executor, reporter: Reporter) -> None:
+    def __init__(self, config: Config, lineage: Lineage, executor: Executor, reporter: Reporter, *, answers_only: bool = False) -> None:
         self.config = config
         self.lineage = lineage
         self.executor = executor
@@ -56,6 +59,8 @@ class Session:
         self.stopped: StopReason | None = None
         self.winner: Elite | None = None
         self.certificate: Certificate | None = None
+        self.studio: Studio | None = None
+        self.asks_models = needs_models(config) and not answers_only
         self._interrupted = False
         self._opened = lineage.seconds
 
@@ -107,12 +112,18 @@ class Session:
             raise UserError(
                 "The evaluator cannot be started.", found=first, remedy="Run `evo doctor` to see what this machine lacks."
             ) from error
-        self.lineage.environment(await self.executor.environment())
+        environment = await self.executor.environment()
+        self.lineage.environment(environment)
         seeds = self.executor.seeds()
         archive = self._archive(seeds[0])
-        strategy = create_strategy(self.config.strategy.name, self.config.strategy.parameters, self.config.operators)
+        strategy = open_strategy(self.config)
         budget = Budget(self.config.budget, noise=0.0 if self.executor.deterministic else SITTING_NOISE)
         self.state = self.reporter.state = State(archive, strategy, budget, self.executor.space)
+        if self.asks_models:
+            self.studio = open_studio(self.config, self.lineage, environment.facts, seeds[0])
+            assert self.studio.desk is not None
+            await self.studio.desk.check()
+            self.state.learn = learner(self.studio, self.state.view)
         self.reporter.enter(Stage.REPLAY)
         replay(self.lineage, self.state)
         (seeds_ended,) = self.lineage.select(SEEDS_ENDED, (self.lineage.run,))
@@ -126,6 +137,7 @@ class Session:
             unfinished=self.lineage.in_flight(),
             setup=(seeds_ended["seconds"] or 0.0) + self.lineage.seconds - self._opened,
             watch=self.reporter.watch,
+            studio=self.studio,
         )
         self.reporter.clock = lambda: self.lineage.seconds
         self.reporter.in_flight = lambda: self.engine.in_flight

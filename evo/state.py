@@ -30,6 +30,8 @@ class State:
         self.duplicates = 0
         """Candidates whose kernel or artifact was known."""
         self.remeasured = 0
+        self.learn: Callable[[Candidate], None] = lambda candidate: None
+        """Told of every finished candidate after the strategy: what models and prompts learn from."""
         self._programs: dict[str, int] = {}
 
     @property
@@ -72,6 +74,7 @@ class State:
         if candidate.duplicate_of is not None or (evaluation is not None and evaluation.reused):
             self.duplicates += 1
         self.strategy.tell(candidate)
+        self.learn(candidate)
 
     @property
     def _best(self) -> float | None:

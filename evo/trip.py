@@ -23,7 +23,7 @@ from evo.executors.base import Executor
 from evo.state import State
 from fitness.protocol import Bar, Duel, Prepared
 
-__all__ = ["Trips", "Turn"]
+__all__ = ["Trips", "Turn", "passed"]
 
 T = TypeVar("T", Prepared, Evaluation, Duel)
 
@@ -62,12 +62,12 @@ class Trips:
         """
         kernel = draft.kernel
         if kernel is None or earlier is not None:
-            await _passed(turn)
+            await passed(turn)
             self._commit(Candidate(proposal, kernel, None, duplicate_of=earlier, notes=draft.notes))
             return
         try:
             prepared = await self._insist("build", lambda: self._executor.prepare(kernel))
-            await _passed(turn)
+            await passed(turn)
             if prepared.failed is not None:
                 self._commit(Candidate(proposal, kernel, prepared.failed, notes=draft.notes))
             else:
@@ -75,7 +75,7 @@ class Trips:
                     await self._measured(proposal, draft, prepared)
             self.troubles = 0
         except Persistent as trouble:
-            await _passed(turn)
+            await passed(turn)
             evaluation = Evaluation(kernel.id, Outcome.INFRASTRUCTURE_ERROR, (trouble.diagnostic,))
             self._commit(Candidate(proposal, kernel, evaluation, notes=draft.notes))
             self._endure(trouble)
@@ -84,7 +84,7 @@ class Trips:
         """Another sitting for an elite, whose samples join those it holds."""
         try:
             prepared = await self._prepared(elite)
-            await _passed(turn)
+            await passed(turn)
             evaluation = await self._insist("time", lambda: self._executor.measure(prepared))
             async with self._settling:
                 change = self._state.remeasure(elite.number, evaluation)
@@ -93,7 +93,7 @@ class Trips:
                 self._watch(f"candidate {elite.number} was re-measured and lost its cell")
             self.troubles = 0
         except Persistent as trouble:
-            await _passed(turn)
+            await passed(turn)
             self._endure(trouble)
 
     async def _measured(self, proposal: Proposal, draft: Draft, prepared: Prepared) -> None:
@@ -186,7 +186,8 @@ class Trips:
         self._watch(str(trouble).partition("\n")[0])
 
 
-async def _passed(turn: Turn) -> None:
+async def passed(turn: Turn) -> None:
+    """Waits until a trip's turn has come."""
     if turn is not None:
         await turn.wait()
 

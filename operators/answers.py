@@ -49,7 +49,7 @@ TAGS = {
 }
 SIGNS = {
     "cpp": re.compile(r"#\s*include|\bextern\s+\"C\"|\bvoid\s+\w+\s*\(|\bint64_t\b|;\s*$", re.MULTILINE),
-    "python": re.compile(r"^\s*(?:def|import|from|class|@)\s*\w", re.MULTILINE),
+    "python": re.compile(r"^\s*(?:(?:def|import|from|class|@)\s*\w|\w+\s*=[^=;]+$)", re.MULTILINE),
 }
 
 

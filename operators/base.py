@@ -46,6 +46,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "llm_seed": "operators.llm.seed:SeedByModel",
         "llm_expose": "operators.llm.expose:Expose",
         "llm_universal": "operators.llm.universal:Universal",
+        "asked": "operators.llm.asked:Asked",
     }
 )
 """Where each operator of this package lives; nothing is imported before it is used."""
@@ -162,6 +163,10 @@ class Operator(ABC):
     def serves(self, goal: Goal) -> bool:
         """Whether the goal is one it takes into account; None always is."""
         return goal is None or isinstance(goal, self.goals)
+
+    def partners(self, parents: tuple[int, ...], view: View) -> tuple[int, ...]:
+        """The parents a proposal should have, given those a strategy chose; stored with it. Most operators take what they get."""
+        return parents
 
     def take(self, proposal: Proposal, context: Context) -> tuple[Kernel, ...]:
         """Its parents' kernels; raises `OperatorError` when there are too few."""

@@ -34,7 +34,7 @@ def choose_cell(parent: Candidate, view: View, rng: random.Random) -> VisitCell 
     descriptors = getattr(view.archive, "descriptors", None)
     if not isinstance(descriptors, Descriptors) or parent.cell is None or len(parent.cell) != len(descriptors.axes):
         return None
-    near = _neighbours(parent.cell, descriptors)
+    near = [cell for cell in _neighbours(parent.cell, descriptors) if "other" not in descriptors.label(cell).values()]
     empty = [cell for cell in near if view.archive.elite(cell) is None]
     if empty:
         return VisitCell(rng.choice(empty))

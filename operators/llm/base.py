@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -88,21 +88,22 @@ class ModelOperator(Operator):
             notes["aimed_at"] = list(aimed)
         return Letter(prompt, parents[0] if parents else None, studio.brief.language, edits, facts, notes)
 
-    def begin(self, proposal: Proposal, context: Context) -> Awaitable[Draft]:
-        """Writes the prompt now; the awaitable brings the draft. Raises OperatorError."""
+    def begin(self, proposal: Proposal, context: Context) -> Callable[[], Awaitable[Draft]]:
+        """Writes the prompt now; what it returns asks and brings the draft. Raises OperatorError."""
         letter = self.letter(proposal, context)
         studio = context.studio
         if studio is None or studio.desk is None:
             raise OperatorError(f"proposal {proposal.number}: `{self.name}` found no model to ask; set llm.model or EVO_MODEL")
         if letter.prompt.too_long:
-            return _at_once(Draft(None, "prompt_too_long", {**letter.notes, "tokens": letter.prompt.tokens}))
-        return self._answered(proposal, context, letter, studio, studio.desk.choose(context.rng))
+            return lambda: _at_once(Draft(None, "prompt_too_long", {**letter.notes, "tokens": letter.prompt.tokens}))
+        model = studio.desk.choose(context.rng)
+        return lambda: self._answered(proposal, context, letter, studio, model)
 
     def propose(self, proposal: Proposal, context: Context) -> Draft:
         """As `begin`, waited for here; not for use inside an event loop."""
 
         async def wait() -> Draft:
-            return await self.begin(proposal, context)
+            return await self.begin(proposal, context)()
 
         return asyncio.run(wait())
 

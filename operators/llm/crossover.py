@@ -4,48 +4,54 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from archive.candidate import Candidate, Proposal
+from archive.candidate import Cell, Proposal
 from operators.base import Context, View
 from operators.llm.base import ModelOperator, parent_of
 from operators.llm.studio import Studio
 from operators.llm.telling import strengths, tell
 
-__all__ = ["Crossover", "distant_partner"]
+__all__ = ["Crossover", "distance", "distant_partner"]
 
 
 class Crossover(ModelOperator):
-    """The second parent of the proposal is kept when it is of another cell; else the elite farthest away takes its place."""
+    """Keeps a second parent that differs in at least half of the axes; else the elite farthest away takes its place."""
 
     name = "llm_crossover"
     template = "crossover"
-    parents: ClassVar[int] = 1
+    parents: ClassVar[int] = 2
     weight: ClassVar[float] = 1.0
 
     def rewrites(self) -> bool:
         return True  # two sources: there is no one text to edit
 
+    def partners(self, parents: tuple[int, ...], view: View) -> tuple[int, ...]:
+        if not parents:
+            return parents
+        home = view.candidate(parents[0]).cell
+        if len(parents) > 1 and home is not None and 2 * distance(home, view.candidate(parents[1]).cell)[0] >= len(home):
+            return parents
+        partner = distant_partner(parents[0], view)
+        return parents if partner is None else (parents[0], partner)
+
     def facts(self, proposal: Proposal, context: Context, studio: Studio) -> dict[str, object]:
-        parent = parent_of(proposal, context)
-        partner = parent_of(proposal, context, 1) if len(proposal.parents) > 1 else None
-        if partner is None or partner.kernel is None or partner.cell == parent.cell:
-            partner = distant_partner(parent, context.view) or partner or parent
+        parent, partner = parent_of(proposal, context), parent_of(proposal, context, 1)
         return {
             "parent": tell(parent, context.view),
             "partner": tell(partner, context.view),
             "strengths": strengths(parent, partner),
-            "partner_number": partner.number,
         }
 
 
-def distant_partner(parent: Candidate, view: View) -> Candidate | None:
-    """The elite that differs in the most axes (then by the most bins); of equals the faster one. None when there is no other."""
-    others = [elite for elite in view.archive.elites() if elite.number != parent.number and elite.candidate.cell is not None]
+def distance(one: Cell | None, other: Cell | None) -> tuple[int, int]:
+    """(axes in which two cells differ, bins between them)."""
+    pairs = list(zip(one or (), other or (), strict=False))
+    return sum(a != b for a, b in pairs), sum(abs(a - b) for a, b in pairs)
+
+
+def distant_partner(number: int, view: View) -> int | None:
+    """The elite farthest from a candidate's cell; of equals the faster one. None when there is no other."""
+    home = view.candidate(number).cell
+    others = [elite for elite in view.archive.elites() if elite.number != number]
     if not others:
         return None
-    home = parent.cell or ()
-
-    def distance(cell: tuple[int, ...] | None) -> tuple[int, int]:
-        pairs = list(zip(home, cell or (), strict=False))
-        return sum(a != b for a, b in pairs), sum(abs(a - b) for a, b in pairs)
-
-    return max(others, key=lambda elite: (distance(elite.candidate.cell), elite.objective, -elite.number)).candidate
+    return max(others, key=lambda elite: (distance(home, elite.candidate.cell), elite.objective, -elite.number)).number

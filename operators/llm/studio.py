@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from archive.candidate import Candidate
@@ -42,6 +42,8 @@ class Studio:
     """None where prompts are only shown, or answered by somebody else."""
     manner: Manner = field(default_factory=Manner)
     population: Population = field(default_factory=Population)
+    keep: Callable[[str], object] = lambda text: None
+    """Stores a prompt variant."""
     ports: tuple[str, ...] = ()
     """Kernels of other targets that `llm_seed` may port."""
     programs: dict[str, str] = field(default_factory=dict)

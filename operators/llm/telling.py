@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,7 +198,3 @@ def _shortened(finding: Diagnostic) -> Diagnostic:
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + " …"
     return Diagnostic(finding.stage, finding.reason, message)
-
-
-def newest(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    return list(candidates[-count:])

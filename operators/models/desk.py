@@ -109,6 +109,13 @@ class Desk:
         """Whether so many calls in a row failed that the next ones will too."""
         return self._in_a_row >= TROUBLES + self.slots
 
+    async def check(self) -> None:
+        """Looks every price up (and litellm, where it is needed), before anything is spent. Raises ModelError."""
+        if self._cassette is None or not self._cassette.replay:
+            for spec in self._specs.values():
+                await self._price(spec)
+                spec.secret()
+
     def choose(self, rng: random.Random) -> str:
         """The model for the next question."""
         return self._chooser.choose(rng)
