@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from random import Random
 from typing import Annotated
@@ -12,7 +13,7 @@ from archive.candidate import Candidate, SetValues
 from archive.kernel import Kernel
 from archive.space import Key
 from archive.values import TunableError
-from evo.strategies.bandit import Bandit, OperatorChoice, reward
+from evo.strategies.bandit import Bandit, OperatorChoice
 from evo.strategies.base import Move, Strategy
 from evo.strategies.prospect import PARTS, Prospect, ProspectSettings
 from operators.base import View
@@ -21,6 +22,8 @@ __all__ = ["Auto"]
 
 PARENTS = 16
 """The best of a family that may be named as a proposal's parent."""
+LATEST = 64
+"""Objectives among which a new one has its rank, for the choice of families."""
 SURROGATE = "set_values"
 """The operator that carries out what the surrogate wants."""
 
@@ -92,6 +95,7 @@ class Auto(Strategy):
         self._operators = OperatorChoice({SURROGATE: 1.0, **(operators or {})}, adaptive=True)
         self._families: dict[str, Family] = {}
         self._bandit = Bandit()
+        self._latest: deque[float] = deque(maxlen=LATEST)
 
     def ask(self, view: View, rng: Random) -> Move:
         family = self._choose_family(rng)
@@ -120,8 +124,16 @@ class Auto(Strategy):
         if family is None:
             family = self._families[name] = Family(candidate, kernel)
         family.tell(candidate, key)
-        if len(self._families) > 1:
-            self._bandit.tell(name, reward(candidate))
+        if candidate.evaluation is not None:
+            self._bandit.tell(name, self._standing(candidate.objective))
+
+    def _standing(self, objective: float | None) -> float:
+        """0…1: the cube of its rank among the latest objectives, so that nothing but the top pays; 0 for a failure."""
+        if objective is None:
+            return 0.0
+        below = sum(other < objective for other in self._latest)
+        self._latest.append(objective)
+        return ((below + 1) / len(self._latest)) ** 3
 
     def _choose_family(self, rng: Random) -> Family | None:
         """By the bandit, of those that have a kernel that works (of all, while none has)."""

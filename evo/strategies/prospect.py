@@ -28,7 +28,7 @@ class ProspectSettings:
     """Evaluations spread over the space before the surrogate is asked."""
     elites: int = 5
     """Of the best points so many have all their neighbours in the pool."""
-    samples: int = 16
+    samples: int = 12
     """Random configurations that join the pool per evaluation."""
     crossovers: int = 4
     """Mixtures of two of the best that join it."""
@@ -36,7 +36,7 @@ class ProspectSettings:
     """Members kept, the most promising ones."""
     most_points: int = 640
     """Data kept: when there is more, the best half of it and the latest."""
-    tuned_on: int = 96
+    tuned_on: int = 80
     """Points that lengthscales are fitted to."""
     growth: float = 1.25
     """Factor between the numbers of points at which they are fitted again."""
@@ -168,16 +168,16 @@ class Prospect:
             chosen = np.concatenate([order[: most // 2], spread])
         else:
             chosen = np.arange(count)
-        self._posterior.tune(targets, chosen)
+        self._posterior.tune(targets, chosen, steps=12)
         self._posterior.refresh()
 
     def _targets(self) -> Floats:
         """(n, 2): what the surrogate sees of the objectives, and whether a point failed; both centred."""
         values = np.array(self._values)
         failed = np.isnan(values)
-        good = values[~failed]
-        seen = np.where(failed, np.quantile(good, self._settings.failed), values)
-        middle = float(np.median(good))
+        good = np.sort(values[~failed])
+        seen = np.where(failed, good[int(self._settings.failed * (len(good) - 1))], values)
+        middle = float(good[len(good) // 2])
         if "squash" not in self._settings.without:
             seen = np.where(seen < middle, middle + self._settings.squash * (seen - middle), seen)
         self._centre = float(seen.mean())
@@ -193,16 +193,18 @@ class Prospect:
             if not self._pool and len(self._known) < (self.space.size or 0):
                 self._enter_pool(self.space.keys())
             return
+        entering: list[Key] = []
         if "neighbours" not in settings.without:
             for _, key in self._best[: settings.elites]:
                 if key not in self._surrounded:
                     self._surrounded.add(key)
-                    self._enter_pool(self._around(key, rng))
+                    entering += self._around(key, rng)
         if "samples" not in settings.without:
-            wanted = settings.samples if self._pool and len(self._pool) > settings.pool // 2 else settings.pool // 2
-            self._enter_pool(self.space.sample_key(rng) for _ in range(wanted))
+            wanted = settings.samples if len(self._pool) > settings.pool // 2 else settings.pool // 2
+            entering += [self.space.sample_key(rng) for _ in range(wanted)]
         if "crossover" not in settings.without:
-            self._enter_pool(self._mixtures(rng))
+            entering += self._mixtures(rng)
+        self._enter_pool(entering)
         if len(self._pool) > settings.pool + settings.pool // 4:
             self._shrink()
 

@@ -30,6 +30,7 @@ BUILT_IN = {
     "mcts": ("evo.strategies.mcts", "MCTS"),
     "novelty": ("evo.strategies.novelty", "Novelty"),
     "nsga2": ("evo.strategies.nsga2", "NSGA2"),
+    "optuna": ("evo.strategies.optuna", "OptunaStrategy"),
     "random": ("evo.strategies.random", "RandomStrategy"),
 }
 

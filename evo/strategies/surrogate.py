@@ -214,8 +214,7 @@ class Posterior:
         covariance = correlation.copy()
         covariance[np.diag_indices(n)] += noise
         factor = _factor(covariance)
-        inverse_factor = np.linalg.inv(factor)
-        inverse = inverse_factor.T @ inverse_factor
+        inverse = np.linalg.inv(covariance)
         weights = inverse @ values
         scale = max(FLOOR, float(values @ weights) / n)
         off = (at[:-1] - math.log(self._typical)) / PRIOR_WIDTH

@@ -14,6 +14,7 @@ from archive.descriptors import parse_descriptors
 from archive.grid import GridArchive
 from evo.budget import Budget
 from evo.config import BudgetSection
+from evo.errors import UserError
 from evo.randomness import generator
 from evo.state import State
 from evo.strategies.base import Move, Strategy
@@ -82,6 +83,12 @@ Make = Callable[[], Strategy]
 
 @pytest.fixture(params=strategy_names())
 def make(request: pytest.FixtureRequest) -> Make:
+    try:
+        create_strategy(request.param, {})
+    except UserError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip(f"{request.param}: {error.remedy}")
     return lambda: create_strategy(request.param, {})
 
 

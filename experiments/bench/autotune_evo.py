@@ -1,0 +1,173 @@
+"""Strategies of `evo` under the rules of an autotuning benchmark on recorded spaces (repeats free, failures cost one evaluation).
+
+    export EVO_AUTOTUNE_BENCH=…/autotune_bench.py
+    python experiments/bench/autotune_evo.py --spaces A,B --contestants evo:auto,random --out runs.jsonl
+    python experiments/bench/autotune_evo.py --report runs.jsonl
+    python experiments/bench/autotune_evo.py --speed FILE.csv.gz [--strategy auto] [--evaluations 400]
+
+`--bench PATH` does as the variable. All other arguments are the benchmark's own; its file is imported, never copied, and its
+contestants stay available. Contestants of ours are `evo:STRATEGY`, and `evo:auto-PART` for `auto` without one of its parts. A
+search starts from a configuration drawn at random, not from one that is known to work. `--speed` runs the whole engine, with
+archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core means one core
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from archive.candidate import Candidate, Draft, Proposal
+from archive.descriptors import default_descriptors
+from archive.evaluation import Evaluation, Outcome
+from archive.grid import GridArchive
+from archive.kernel import Kernel
+from archive.space import Space
+from archive.values import show
+from evo.budget import Budget
+from evo.config import BudgetSection
+from evo.randomness import generator
+from evo.state import State
+from evo.strategies.prospect import PARTS
+from evo.strategies.registry import create_strategy, strategy_names
+from operators.base import Context, operator
+
+VARIABLE = "EVO_AUTOTUNE_BENCH"
+BARREN = 400
+"""Proposals in a row without a new configuration after which a search has ended."""
+
+Contestant = Callable[[Any, Any, int], None]
+
+
+@cache
+def text_of(names: tuple[str, ...], domains: tuple[tuple[Any, ...], ...]) -> str:
+    """A kernel text that declares the space, every tunable at its first value."""
+    lines = (f"{name} = {show(domain[0])}  # evo: {{{', '.join(map(show, domain))}}}" for name, domain in zip(names, domains, strict=True))
+    return "\n".join(lines) + "\n"
+
+
+_spaces: dict[str, Space] = {}
+
+
+def space_of(space: Any) -> tuple[Kernel, Space]:
+    """A kernel of the benchmark's space, and its legal configurations (they have no memory, so runs may share them)."""
+    plain = Kernel("tabular", text_of(tuple(space.names), tuple(map(tuple, space.values))))
+    if space.stem not in _spaces:
+        _spaces[space.stem] = plain.space.restricted(space.configs)
+    return plain, _spaces[space.stem]
+
+
+def contestant(strategy: str, parameters: dict[str, Any]) -> Contestant:
+    """A search without engine and lineage; ends with the benchmark's own exception, or when nothing new comes."""
+    from math import log
+
+    def run(space: Any, objective: Any, seed: int) -> None:
+        plain, legal = space_of(space)
+        start = plain.with_key(legal.sample_key(generator(seed, "start", 0)))
+        descriptors = default_descriptors("tabular", legal)
+        archive = GridArchive(descriptors, deterministic=True)
+        budget = Budget(BudgetSection(evaluations=objective.budget))
+        state = State(archive, create_strategy(strategy, parameters), budget, lambda kernel: legal)
+        make, barren, number = cache(operator), 0, 0
+        while barren < BARREN:
+            if number == 0:
+                proposal, draft = Proposal(0, "seed"), Draft(start)
+            else:
+                move = state.strategy.ask(state.view, generator(seed, "ask", number))
+                proposal = Proposal(number, move.operator, move.parents, move.goal)
+                context = Context(state.view, generator(seed, "propose", number), (start,))
+                draft = make(proposal.operator).propose(proposal, context)
+            kernel = draft.kernel
+            earlier = None if kernel is None else state.view.claim(kernel.id, number)
+            evaluation: Evaluation | None = None
+            cell = None
+            if kernel is not None and earlier is None:
+                values = kernel.values
+                milliseconds = objective(tuple(values.values()))
+                cell = descriptors.cell({}, values)
+                evaluation = (
+                    Evaluation(kernel.id, Outcome.CRASH)
+                    if milliseconds is None
+                    else Evaluation(kernel.id, Outcome.OK, objective=-log(milliseconds))
+                )
+            barren = barren + 1 if evaluation is None else 0
+            candidate = Candidate(proposal, kernel, evaluation, cell if evaluation and evaluation.ok else None, duplicate_of=earlier)
+            if evaluation is not None and evaluation.ok:
+                result = state.offer(candidate)
+                candidate = Candidate(proposal, kernel, evaluation, result.cell, result.status)
+            state.finish(candidate)
+            number += 1
+
+    return run
+
+
+def load(path: str) -> ModuleType:
+    """The benchmark's module."""
+    spec = importlib.util.spec_from_file_location("autotune_bench", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise SystemExit(f"autotune_evo: {path} is no Python file; give the benchmark's by --bench or {VARIABLE}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["autotune_bench"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def speed(file: Path, strategy: str, evaluations: int) -> None:
+    """Times a whole run on a recorded space."""
+    from evo.config import parse_config
+    from evo.run import Run
+
+    def seconds(count: int) -> tuple[float, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            document = {"name": "speed", "problem": str(file), "target": "tabular", "strategy": strategy, "executor": "inline"}
+            run = Run.create(parse_config({**document, "budget": {"evaluations": count}}), Path(folder) / "run")
+            before = time.process_time()
+            summary = run.search(picture=False)
+            return time.process_time() - before, summary.speedup or 0.0
+
+    seconds(12)  # imports and caches
+    start, _ = seconds(12)
+    whole, best = seconds(evaluations)
+    print(
+        f"{strategy:22} {evaluations:6} evaluations of {file.name}: {(evaluations - 12) / (whole - start):6.0f} per second of CPU"
+        f" (and {start:.2f} s to begin and to end); best {best:.3f}x the median",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], add_help=False)
+    parser.add_argument("--bench", default=os.environ.get(VARIABLE))
+    parser.add_argument("--speed", type=Path)
+    parser.add_argument("--strategy", default="auto")
+    parser.add_argument("--evaluations", type=int, default=400)
+    ours, rest = parser.parse_known_args()
+    if ours.speed:
+        for strategy in ours.strategy.split(","):
+            speed(ours.speed, strategy, ours.evaluations)
+        return
+    if not ours.bench:
+        print(f"autotune_evo: nothing measured, for there is no benchmark: set {VARIABLE} to the path of its file, or give --bench")
+        return
+    bench = load(ours.bench)
+    for name in strategy_names():
+        bench.CONTESTANTS[f"evo:{name}"] = contestant(name, {})
+    for part in PARTS:
+        bench.CONTESTANTS[f"evo:auto-{part}"] = contestant("auto", {"without": [part]})
+    sys.argv = [ours.bench, *rest]
+    bench.main()
+
+
+if __name__ == "__main__":
+    main()
