@@ -25,6 +25,10 @@ def new(
         list[str] | None, typer.Option("--shape", metavar="ARG=DIM,DIM", help="An argument's dimensions, e.g. x=rows,cols; repeatable.")
     ] = None,
     dtype: Annotated[list[str] | None, typer.Option("--dtype", metavar="ARG=TYPE", help="An argument's dtype; float32 else.")] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", metavar="SIZE=N,SIZE=N", help="A shape to measure on, e.g. rows=4096,cols=512; repeatable."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; ./NAME by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -41,13 +45,22 @@ def new(
     if not name.isidentifier():
         raise UserError("This is not a problem's name.", key="NAME", found=name, expected="letters, digits and underscores")
     dims = {key: [one.strip() for one in value.split(",") if one.strip()] for key, value in pairs("--shape", shape or ()).items()}
-    made = scaffold(name, source, out or Path(name), function=function, shapes=dims, dtypes=pairs("--dtype", dtype or ()))
+    made = scaffold(
+        name,
+        source,
+        out or Path(name),
+        function=function,
+        shapes=dims,
+        dtypes=pairs("--dtype", dtype or ()),
+        measure=extents(measure or ()),
+    )
     report, seeds, reasons = check_problem(str(made.folder), seed=made.derived)
     inputs = {p.name: f"{p.dtype}[{', '.join(p.dims)}], {p.role}" for p in made.guess.inputs}
     outputs = {r.name: f"{r.dtype}[{', '.join(r.dims)}]" for r in made.guess.outputs}
     if json:
         emit_json({
-            "folder": made.folder, "config": made.config, "inputs": inputs, "outputs": outputs, "seed": "derived" if made.derived else "skeleton",
+            "folder": made.folder, "config": made.config, "inputs": inputs, "outputs": outputs,
+            "seed": "derived" if made.derived else "skeleton",
             "why": made.why, "notes": made.notes, "ok": not reasons, "reasons": reasons,
         })  # fmt: skip
     else:
@@ -72,4 +85,17 @@ def pairs(option: str, assignments: Sequence[str]) -> dict[str, str]:
     found = dict(one.partition("=")[::2] for one in assignments)
     if not all(found.values()):
         raise UserError("An option is not an assignment.", key=option, found=", ".join(assignments), expected="ARG=VALUE")
+    return found
+
+
+def extents(shapes: Sequence[str]) -> list[dict[str, int]]:
+    """`rows=4096,cols=512` texts as sizes. Raises UserError."""
+    from evo.errors import UserError
+
+    found = []
+    for shape in shapes:
+        sizes = pairs("--measure", shape.split(","))
+        if not all(extent.strip().isdecimal() and int(extent) for extent in sizes.values()):
+            raise UserError("A shape has to have whole extents.", key="--measure", found=shape, expected="e.g. rows=4096,cols=512")
+        found.append({name.strip(): int(extent) for name, extent in sizes.items()})
     return found

@@ -57,7 +57,9 @@ def export(
     rows = {
         "package": f"{made.folder} (module {made.module}, function {made.name})",
         "kernels": ", ".join(f"candidate {number}" for number in made.kernels),
-        "certified": "\n".join(f"{v:.2f}× over {name} (95 % prediction interval {low:.2f}× to {high:.2f}×)" for name, (v, low, high) in made.certified.items()),
+        "certified": "\n".join(
+            f"{v:.2f}× over {name} (95 % prediction interval {low:.2f}× to {high:.2f}×)" for name, (v, low, high) in made.certified.items()
+        ),
         "used for": made.rule,
         "pointers": "any" if made.alignment == 1 else f"multiples of {made.alignment} bytes; others are copied first",
         "tested": made.tests.strip(),

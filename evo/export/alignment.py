@@ -22,7 +22,12 @@ def least_alignment(folder: Path, module: str) -> int:
     command = [sys.executable, "-c", f"from {module} import binding; binding.operation.try_unaligned()"]
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, timeout=PATIENCE, env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            timeout=PATIENCE,
+            env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return ALIGNED

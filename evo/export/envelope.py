@@ -28,7 +28,9 @@ class Envelope:
 
     def rule(self) -> str:
         """For the reader."""
-        ranges = (f"{name} = {low}" if low == self.high[name] else f"{low} <= {name} <= {self.high[name]}" for name, low in self.low.items())
+        ranges = (
+            f"{name} = {low}" if low == self.high[name] else f"{low} <= {name} <= {self.high[name]}" for name, low in self.low.items()
+        )
         return f"{', '.join(ranges)}, and at most {self.footprint} bytes of arguments"
 
 

@@ -63,7 +63,7 @@ def export(reader: RunReader, config: Config, chosen: Sequence[Specialist], fold
         raise UserError("Only C++ kernels can be exported.", file=reader.folder, key="target", found=config.target.name, expected="cpp")
     problem = Problem.load(config.problem)
     module = module or (folder.name if folder.name.isidentifier() else f"{problem.name}_fast")
-    if not module.isidentifier() or keyword.iskeyword(module) or module == problem.name and module in sys.stdlib_module_names:
+    if not module.isidentifier() or keyword.iskeyword(module) or module in sys.stdlib_module_names:
         raise UserError("This is not a module's name.", key="--name", found=module, expected="letters, digits and underscores")
     made = recipe(module, chosen, config)
     with _unfinished(folder) as place:
@@ -88,12 +88,24 @@ def export(reader: RunReader, config: Config, chosen: Sequence[Specialist], fold
 
 def install(folder: Path) -> None:
     """pip-installs an exported package into the environment that this runs in. Raises UserError."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--force-reinstall"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-index",
+        "--force-reinstall",
+    ]
     done = subprocess.run([*command, str(folder.resolve())], capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         remedy = f"pip install {shlex.quote(str(folder))} in the environment of your choice."
-        raise UserError("The package cannot be installed.", file=folder, found=said[-1] if said else f"exit code {done.returncode}", remedy=remedy)
+        raise UserError(
+            "The package cannot be installed.", file=folder, found=said[-1] if said else f"exit code {done.returncode}", remedy=remedy
+        )
 
 
 @contextmanager
@@ -105,7 +117,9 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise UserError("The export's folder cannot be made.", file=folder, found=error.strerror, remedy="Choose another with -o.") from error
+        raise UserError(
+            "The export's folder cannot be made.", file=folder, found=error.strerror, remedy="Choose another with -o."
+        ) from error
     try:
         yield place
         if folder.exists():
@@ -119,7 +133,9 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 def _build(place: Path) -> None:
     done = subprocess.run([sys.executable, "evo_build.py"], cwd=place, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError("The exported sources do not build.", found=(done.stderr or done.stdout)[-1500:], remedy="evo doctor says what is missing.")
+        raise UserError(
+            "The exported sources do not build.", found=(done.stderr or done.stdout)[-1500:], remedy="evo doctor says what is missing."
+        )
 
 
 def _test(place: Path, module: str) -> str:
@@ -178,17 +194,23 @@ class _Writer:
         returns = "torch.Tensor" if single else f"tuple[{', '.join(['torch.Tensor'] * len(problem.outputs))}]"
         tensors = ", ".join(f"{name}: torch.Tensor" for name in inputs)
         self._render(
-            "torch_op.py.j2", f"{module}/torch_op.py", inputs=", ".join(inputs), tensors=tensors, returns=returns, single=single, first=inputs[0]
+            "torch_op.py.j2",
+            f"{module}/torch_op.py",
+            inputs=", ".join(inputs),
+            tensors=tensors,
+            returns=returns,
+            single=single,
+            first=inputs[0],
         )
         shutil.copyfile(problem.folder / "problem.py", self.place / module / "_problem.py")
         shutil.copyfile(problem.folder / "baseline.py", self.place / module / "_baseline.py")
-        unit, limit = _limit(problem)
-        self._render("test.py.j2", f"tests/test_{module}.py", unit=unit, limit=limit)
+        roundoff, limit = _limit(problem)
+        self._render("test.py.j2", f"tests/test_{module}.py", unit=roundoff, limit=limit)
         self._render("backend.py.j2", "evo_build.py")
         self._render("pyproject.toml.j2", "pyproject.toml")
         self._json("build.json", self._build_facts())
         self._json(f"{module}/facts.json", self._facts(alignment))
-        shell = [part for part in self.recipe.shell(module)]
+        shell = self.recipe.shell(module)
         (self.place / "build.sh").write_text("\n".join(["#!/bin/sh", "set -eu", 'cd "$(dirname "$0")"', *shell, ""]), encoding="utf-8")
 
     def document(self, reader: RunReader, config: Config, alignment: int, reproduce: str) -> None:
@@ -196,6 +218,7 @@ class _Writer:
         facts = provenance(reader, self.chosen, problem_version=self.problem.version, build=self._build_facts(), reproduce=reproduce)
         self._json("provenance.json", facts | {"verified_for": self.rule, "alignment": alignment})
         certificate = self.chosen[0].certificate
+        shown = {"numpy": "NumPy", "seed": "the plain C++ seed"}
         order = sorted(certificate["against"], key=lambda name: (name != certificate["strongest"], name))
         environment = facts["environments"].get(certificate.get("environment"), {})
         share = certificate.get("roofline_share")
@@ -204,7 +227,7 @@ class _Writer:
             "readme.md.j2", "README.md",
             inputs=", ".join(a.name for a in problem.inputs), results=", ".join(a.name for a in problem.outputs),
             table="\n".join(f"- `{a.name}`: {a.dtype}[{', '.join(map(str, a.dims))}]" for a in (*problem.inputs, *problem.outputs)),
-            certified=[{"name": {"numpy": "NumPy", "seed": "the plain C++ seed"}.get(name, name), **certificate["against"][name]} for name in order],
+            certified=[{"name": shown.get(name, name), **certificate["against"][name]} for name in order],
             device=environment.get("device", {}).get("name", "the machine of provenance.json"),
             share="" if share is None else f", at {share:.0%} of that machine's measured roofline", reproduce=reproduce,
         )  # fmt: skip
@@ -220,7 +243,11 @@ class _Writer:
             seed.rename(folder / "plain_seed.cpp")
         seed.write_text(self.chosen[0].kernel.source, encoding="utf-8")
         again = config.model_copy(
-            update={"name": self.problem.name, "problem": f"./{self.problem.name}", "budget": config.budget.model_copy(update={"evaluations": 1})}
+            update={
+                "name": self.problem.name,
+                "problem": f"./{self.problem.name}",
+                "budget": config.budget.model_copy(update={"evaluations": 1}),
+            }
         )
         (self.place / "reproduce" / f"{self.problem.name}.yaml").write_text(again.dump(), encoding="utf-8")
 
@@ -259,7 +286,9 @@ class _Writer:
 
     def _facts(self, alignment: int) -> dict[str, Any]:
         problem = self.problem
-        light = sorted((s for s in (*problem.shapes, *problem.held_out_shapes) if problem.footprint(s) <= MOST_TRIED), key=problem.footprint)
+        light = sorted(
+            (s for s in (*problem.shapes, *problem.held_out_shapes) if problem.footprint(s) <= MOST_TRIED), key=problem.footprint
+        )
         return {
             "name": problem.name,
             "library": self.module,
@@ -311,7 +340,9 @@ def _c_expression(dim: str | int) -> str:
     """A dimension in C: Python's // is / there, for what is positive."""
     text = f"({str(dim).replace('//', '/')})"
     if "min(" in text or "max(" in text:
-        raise ProblemError("problem.py", "shape", text, "a dimension without min and max", "Give that extent a size of its own to export it.")
+        raise ProblemError(
+            "problem.py", "shape", text, "a dimension without min and max", "Give that extent a size of its own to export it."
+        )
     return text
 
 

@@ -11,7 +11,9 @@ from evo.reading import RunReader
 __all__ = ["provenance"]
 
 
-def provenance(reader: RunReader, chosen: Sequence[Specialist], *, problem_version: str, build: Mapping[str, Any], reproduce: str) -> dict[str, Any]:
+def provenance(
+    reader: RunReader, chosen: Sequence[Specialist], *, problem_version: str, build: Mapping[str, Any], reproduce: str
+) -> dict[str, Any]:
     """JSON-able. `reproduce` is the command that verifies, times and certifies the winner afresh."""
     from evo import __version__
 
@@ -46,7 +48,8 @@ def _kernel(reader: RunReader, one: Specialist, environments: Mapping[str, Any])
     ancestors = []
     for ancestor in reader.lineage.ancestry(one.candidate):
         known = reader.candidate(ancestor.candidate)
-        facts = {"parents": list(known.proposal.parents), "kernel": None if known.kernel is None else known.kernel.id, "notes": dict(known.notes)}
+        kernel = None if known.kernel is None else known.kernel.id
+        facts = {"parents": list(known.proposal.parents), "kernel": kernel, "notes": dict(known.notes)}
         ancestors.append({"candidate": ancestor.candidate, "generations_back": ancestor.depth, "operator": ancestor.operator, **facts})
     return {
         "candidate": one.candidate,

@@ -41,9 +41,15 @@ class Scaffold:
 
 def scaffold(
     name: str, file: Path, folder: Path, *, function: str | None = None, shapes: Mapping[str, Sequence[str]] | None = None,
-    dtypes: Mapping[str, str] | None = None,
+    dtypes: Mapping[str, str] | None = None, measure: Sequence[Mapping[str, int]] = (),
 ) -> Scaffold:  # fmt: skip
     """Writes the problem `name` for a function of `file` into `folder`, which must be new or empty.
+
+    Args:
+        function: which one, where the file has several.
+        shapes: parameter → its dimensions, where the guess needs help.
+        dtypes: parameter → its dtype.
+        measure: sizes the search is to measure on; some that fill a few MiB by default.
 
     Raises:
         UserError: the function cannot be found, run or understood; the folder is in use or cannot be made.
@@ -52,6 +58,15 @@ def scaffold(
     if subject.name in KEYS:
         subject = _renamed(subject)
     guessed = guess(subject, shapes or {}, dtypes or {})
+    for sizes in measure:
+        if set(sizes) != set(guessed.sizes):
+            raise UserError(
+                "These are not the sizes of the problem.",
+                file=file,
+                key="--measure",
+                found=", ".join(sizes),
+                expected=", ".join(guessed.sizes),
+            )
     graph, why = None, ""
     try:
         graph = trace(subject, guessed)
@@ -62,7 +77,7 @@ def scaffold(
     if any(parameter.role == "index" for parameter in guessed.inputs):
         notes.append("index arguments are drawn from [0, rows): correct `below` in problem.py if they mean something else")
     texts = {
-        "problem.py": _problem(subject, guessed, graph),
+        "problem.py": _problem(subject, guessed, graph, measure),
         "baseline.py": _baseline(subject, guessed),
         "seed.cpp": seed,
         f"{name}.yaml": _config(name),
@@ -76,11 +91,15 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
-            raise UserError("The problem's folder is not empty.", file=folder, found=found, expected="an empty or new folder", remedy="Use -o.")
+            raise UserError(
+                "The problem's folder is not empty.", file=folder, found=found, expected="an empty or new folder", remedy="Use -o."
+            )
         for file, text in texts.items():
             (folder / file).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError("The problem's folder cannot be written.", file=folder, found=error.strerror, remedy="Choose another with -o.") from error
+        raise UserError(
+            "The problem's folder cannot be written.", file=folder, found=error.strerror, remedy="Choose another with -o."
+        ) from error
 
 
 def _renamed(subject: Subject) -> Subject:
@@ -98,11 +117,11 @@ def _sentence(subject: Subject) -> str:
 # ── problem.py ──
 
 
-def _problem(subject: Subject, guessed: Guess, graph: Graph | None) -> str:
+def _problem(subject: Subject, guessed: Guess, graph: Graph | None, measure: Sequence[Mapping[str, int]]) -> str:
     names = ", ".join(parameter.name for parameter in guessed.inputs)
     sizes = ", ".join(guessed.sizes)
-    full, small, held_out = _shapes(guessed)
-    moved = " + ".join(_bytes(each) for each in (*guessed.inputs, *guessed.outputs))
+    full, small, held_out = _shapes(guessed, measure)
+    moved = " + ".join(_bytes(each) for each in guessed.arguments)
     work = " + ".join(_elements(result) for result in guessed.outputs)
     flops, said = f"{work}", "one operation per result, which is certainly needed: raise it to what the computation takes"
     summed, why = _longest(guessed), "terms of the longest sum; the tolerance depends on it"
@@ -123,7 +142,7 @@ def _problem(subject: Subject, guessed: Guess, graph: Graph | None) -> str:
     inputs = "\n".join(f"    {parameter.name!r}: {_declaration(parameter)}," for parameter in guessed.inputs).replace("'", '"')
     outputs = "\n".join(f"    {r.name!r}: {{'dtype': {r.dtype!r}, 'shape': {_dims(r.dims)}}}," for r in guessed.outputs).replace("'", '"')
     names_of_sizes = _dims(guessed.sizes).replace("'", '"')
-    arrays_in, arrays_out = (", ".join(f"{each.name}[{', '.join(each.dims)}]" for each in group) for group in (guessed.inputs, guessed.outputs))
+    arrays_in, arrays_out = (_signature(group) for group in (guessed.inputs, guessed.outputs))
     return f'''"""{document}
 
 {arrays_in} -> {arrays_out}; arrays are contiguous, row-major, and do not overlap.
@@ -172,6 +191,10 @@ def reference({names}):
 {reference}'''
 
 
+def _signature(arguments: Sequence[Parameter | Result]) -> str:
+    return ", ".join(f"{each.name}[{', '.join(each.dims)}]" for each in arguments)
+
+
 def _through_torch(subject: Subject, guessed: Guess) -> str:
     arguments = ", ".join(f"torch.as_tensor({parameter.name})" for parameter in guessed.inputs)
     convert = "tuple(each.numpy() for each in results)" if len(guessed.outputs) > 1 else "results.numpy()"
@@ -198,18 +221,21 @@ def _bytes(argument: Parameter | Result) -> str:
 
 def _largest(guessed: Guess) -> str:
     """Elements of the argument with most dimensions."""
-    return _elements(max((*guessed.inputs, *guessed.outputs), key=lambda argument: len(argument.dims)))
+    return _elements(max(guessed.arguments, key=lambda argument: len(argument.dims)))
 
 
 def _longest(guessed: Guess) -> str:
     return guessed.sizes[0] if len(guessed.sizes) == 1 else f"max({', '.join(guessed.sizes)})"
 
 
-def _shapes(guessed: Guess) -> tuple[str, str, str]:
+def _shapes(guessed: Guess, measure: Sequence[Mapping[str, int]]) -> tuple[str, str, str]:
     """Search, small and held-out shapes as source text; the largest argument has about TOTAL elements."""
     sizes = guessed.sizes
+    full: list[tuple[int, ...]]
+    small: list[tuple[int, ...]]
+    held_out: list[tuple[int, ...]]
     if len(sizes) == 1:
-        powers = max(len([dim for dim in each.dims if dim == sizes[0]]) for each in (*guessed.inputs, *guessed.outputs)) or 1
+        powers = max(len([dim for dim in each.dims if dim == sizes[0]]) for each in guessed.arguments) or 1
         base = round(TOTAL ** (1 / powers))
         full = [(base,), (base // 4,)]
         small = [(7,), (1,), (33,), (128,), (251,)]
@@ -223,7 +249,10 @@ def _shapes(guessed: Guess) -> tuple[str, str, str]:
         full = [(*([side] * (len(sizes) - 1)), 256), (*([side // 2] * (len(sizes) - 1)), 1024)]
         small = [tuple(itertools.islice(itertools.cycle(start), len(sizes))) for start in ((3, 5, 7), (1, 2, 17), (2, 9, 4))]
         held_out = [tuple(extent + 3 for extent in full[0]), tuple(max(2, extent - 5) for extent in full[1])]
-    return _rows(sizes, full), _rows(sizes, small), _rows(sizes, held_out)
+    if measure:
+        full = [tuple(one[size] for size in sizes) for one in measure]
+        held_out = [tuple(extent * 3 // 4 + 1 for extent in full[0]), tuple(extent * 9 // 8 + 3 for extent in full[-1])]
+    return _rows(sizes, full), _rows(sizes, small), _rows(sizes, [row for row in held_out if row not in full])
 
 
 def _rows(sizes: Sequence[str], rows: Sequence[Sequence[int]]) -> str:
@@ -246,7 +275,10 @@ def _baseline(subject: Subject, guessed: Guess) -> str:
     else:
         body = "    results = " + call + "\n" + "".join(f"    {r.name}[...] = results[{n}]\n" for n, r in enumerate(guessed.outputs))
     imports = "import torch\n\n" if subject.library == "torch" and "import torch" not in subject.text else ""
-    return f'''"""What it is to be faster than: the function as it was, into the destination. Improve it if it can be improved without a compiler."""
+    return f'''"""What it is to be faster than: the function as it was, into the destination.
+
+Improve it where that can be done without a compiler.
+"""
 
 {imports}{subject.text}
 
@@ -258,9 +290,7 @@ def _skeleton(subject: Subject, guessed: Guess, name: str, why: str) -> str:
     pointers = [f"const {_c_type(parameter.dtype)}* {parameter.name}" for parameter in guessed.inputs]
     pointers += [f"{_c_type(result.dtype)}* {result.name}" for result in guessed.outputs]
     sizes = [f"int64_t {size}" for size in guessed.sizes]
-    layout = "\n".join(
-        f"//   {each.name}: {each.dtype}[{', '.join(each.dims)}], contiguous, row-major" for each in (*guessed.inputs, *guessed.outputs)
-    )
+    layout = "\n".join(f"//   {each.name}: {each.dtype}[{', '.join(each.dims)}], contiguous, row-major" for each in guessed.arguments)
     return f"""\
 // {name}: {_sentence(subject)}
 //

@@ -13,15 +13,23 @@ from evo.scaffold.tracing import Graph, Node, Untraceable
 
 __all__ = ["lower"]
 
-INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=",
-         "equal": "==", "not_equal": "!=", "logical_and": "&&", "logical_or": "||"}  # fmt: skip
-CALLS = {"absolute": "fabs", "fabs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh",
-         "arccosh": "acosh", "arctanh": "atanh", "power": "pow", "float_power": "pow", "maximum": "larger", "minimum": "smaller", "fmax": "fmax",
-         "fmin": "fmin", "exp": "exponential", "expit": "logistic", "tanh": "hyperbolic_tangent", "sign": "sign", "rint": "rint"}  # fmt: skip
+INFIX = {
+    **{"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "greater": ">", "greater_equal": ">=", "less": "<"},
+    **{"less_equal": "<=", "equal": "==", "not_equal": "!=", "logical_and": "&&", "logical_or": "||"},
+}
+CALLS = {
+    **{"absolute": "fabs", "fabs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"},
+    **{"arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "power": "pow", "float_power": "pow"},
+    **{"maximum": "larger", "minimum": "smaller", "exp": "exponential", "expit": "logistic", "tanh": "hyperbolic_tangent"},
+}
 OWN = frozenset({"larger", "smaller", "exponential", "logistic", "hyperbolic_tangent", "sign"})
 """Functions of the kernel's own text; all others are std::."""
 USES_EXP = frozenset({"exp", "expit", "tanh"})
 
+FLAGS = (
+    '"-O2", "-O3", "-O3 -fno-math-errno -fno-trapping-math", "-O3 -fno-math-errno -fno-trapping-math -mprefer-vector-width=512", '
+    '"-O3 -ffast-math", "-O3 -ffast-math -mprefer-vector-width=512"'
+)
 HEAD = """\
 #include <algorithm>
 #include <cmath>
@@ -31,7 +39,7 @@ HEAD = """\
 #include <immintrin.h>
 #endif
 
-#define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3", "-O3 -fno-math-errno -fno-trapping-math", "-O3 -fno-math-errno -fno-trapping-math -mprefer-vector-width=512", "-O3 -ffast-math", "-O3 -ffast-math -mprefer-vector-width=512"}
+#define EVO_FLAGS "-O3"  // evo: {FLAGS}
 // Asks the compiler to vectorise the inner loops, sums included.
 #define SIMD 0  // evo: {0, 1}
 """
@@ -120,7 +128,7 @@ def lower(graph: Graph, guess: Guess, what: str) -> str:
     Raises:
         Untraceable: an operation has no plain counterpart.
     """
-    kinds = {parameter.dtype for parameter in (*guess.inputs, *guess.outputs)}
+    kinds = {parameter.dtype for parameter in guess.inputs} | {result.dtype for result in guess.outputs}
     if kinds not in ({"float32"}, {"float64"}):
         raise Untraceable(f"it mixes {', '.join(sorted(kinds))}")
     return _Writer(graph, guess, kinds.pop()).text(what)
@@ -135,7 +143,9 @@ class _Writer:
         self.outer = [size for size in guess.sizes if size != self.axis and any(size in node.dims for node in graph.nodes)]
         self.axes = {node: self._axes(node) for node in graph.nodes}
         self.names = {node: f"v{number}" for number, node in enumerate(graph.nodes)}
-        self.names |= {node: f"{node.name}_" if node.kind == "input" else node.name for node in graph.nodes if node.kind in ("input", "extent")}
+        self.names |= {
+            node: f"{node.name}_" if node.kind == "input" else node.name for node in graph.nodes if node.kind in ("input", "extent")
+        }
         self.uses_exp = any(node.kind == "op" and node.name in USES_EXP for node in graph.nodes)
         self.tiled = [node for node in graph.outputs if self._streams(node)]
 
@@ -151,7 +161,8 @@ class _Writer:
         inner = [node for node in self.graph.outputs if self.axis in self.axes[node]]
         if inner and any(node.dims.count("1") for node in inner):
             raise Untraceable("a result has an extent of 1 beside others")
-        head = [f"// {what}\n//\n// Derived from the NumPy function; the plain kernel, and tunables that reach further.\n\n{HEAD}"]
+        head = [f"// {what}\n//\n// Derived from the NumPy function; the plain kernel, and tunables that reach further.\n\n"]
+        head.append(HEAD.replace("FLAGS}", FLAGS + "}"))
         if self.uses_exp and self.real == "float":
             head.append(EXP_TUNABLE)
         elif self.uses_exp:
@@ -212,7 +223,9 @@ class _Writer:
 
     def _results(self, indent: str, done: set[Node]) -> list[str]:
         """The loop that writes what changes along the inner axis, in tiles and without."""
-        pairs = [(node, result) for node, result in zip(self.graph.outputs, self.guess.outputs, strict=True) if self.axis in self.axes[node]]
+        pairs = [
+            (node, result) for node, result in zip(self.graph.outputs, self.guess.outputs, strict=True) if self.axis in self.axes[node]
+        ]
         if not pairs:
             return []
         axis = self.axis
@@ -298,7 +311,14 @@ class _Writer:
         if name in plain:
             return plain[name].format(*used)
         if name in ("power", "float_power") and node.operands[1].kind == "constant":
-            special = {0.5: "std::sqrt({0})", 1.0: "{0}", 2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", -1.0: "1 / {0}", -0.5: "1 / std::sqrt({0})"}
+            special = {
+                0.5: "std::sqrt({0})",
+                1.0: "{0}",
+                2.0: "{0} * {0}",
+                3.0: "{0} * {0} * {0}",
+                -1.0: "1 / {0}",
+                -0.5: "1 / std::sqrt({0})",
+            }
             if node.operands[1].value in special:
                 return special[node.operands[1].value].format(used[0])
         called = CALLS.get(name, name)

@@ -57,6 +57,11 @@ class Guess:
     notes: tuple[str, ...] = ()
     """What the reader should check."""
 
+    @property
+    def arguments(self) -> tuple[Parameter | Result, ...]:
+        """Inputs, then outputs: the kernel's signature."""
+        return (*self.inputs, *self.outputs)
+
 
 def guess(subject: Subject, shapes: Mapping[str, Sequence[str]], dtypes: Mapping[str, str]) -> Guess:
     """Inputs and outputs of `subject`.
@@ -141,7 +146,9 @@ def _outputs(subject: Subject, sizes: tuple[str, ...], inputs: tuple[Parameter, 
     floats = [parameter.dtype for parameter in inputs if parameter.dtype.startswith("float")]
     for result, array in zip(results, call(subject, inputs, values[-1], double=True), strict=True):
         if floats and array.dtype.kind == "f" and array.dtype != np.float64:
-            notes.append(f"{subject.name} returns {array.dtype} for float64 inputs: take the cast out of problem.py, it spoils the reference")
+            notes.append(
+                f"{subject.name} returns {array.dtype} for float64 inputs: take that cast out of problem.py, it spoils the reference"
+            )
         if floats and array.dtype.kind == "f" and result.dtype == "float64" and "float64" not in floats:
             notes.append(f"{subject.name} returns float64 for {floats[0]} inputs; the output is declared {floats[0]}")
     kind = floats[0] if floats else ""
@@ -189,7 +196,8 @@ def _expressions(shapes: list[tuple[int, ...]], values: list[dict[str, int]]) ->
 def _expression(extents: list[int], values: list[dict[str, int]]) -> str:
     names = list(values[0])
     options = [*names, *(f"{a} * {b}" for a, b in itertools.combinations_with_replacement(names, 2))]
-    options += [f"{name} {sign} {k}" for name in names for sign in "+-*" for k in (1, 2, 3, 4)] + [f"{name} // {k}" for name in names for k in (2, 4)]
+    options += [f"{name} {sign} {k}" for name in names for sign in "+-*" for k in (1, 2, 3, 4)]
+    options += [f"{name} // {k}" for name in names for k in (2, 4)]
     options += [f"{a} + {b}" for a, b in itertools.combinations(names, 2)]
     if len(set(extents)) == 1:
         return str(extents[0])

@@ -17,14 +17,19 @@ from evo.scaffold.subject import Subject
 
 __all__ = ["ELEMENTWISE", "REDUCTIONS", "Graph", "Node", "Untraceable", "trace"]
 
-ELEMENTWISE = frozenset(
-    "add subtract multiply divide negative positive absolute fabs square sqrt cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan arcsin arccos "
-    "arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh power float_power hypot maximum minimum fmax fmin reciprocal sign floor ceil rint "
-    "trunc greater greater_equal less less_equal equal not_equal logical_and logical_or logical_not where clip erf erfc expit".split()
-)
-REDUCTIONS = {"sum": "sum", "add": "sum", "mean": "mean", "max": "max", "amax": "max", "maximum": "max", "min": "min", "amin": "min", "minimum": "min",
-              "prod": "prod", "multiply": "prod"}  # fmt: skip
-COMPARISONS = frozenset("greater greater_equal less less_equal equal not_equal logical_and logical_or logical_not".split())
+_ELEMENTWISE_NAMES = """
+    add subtract multiply divide negative positive absolute fabs square sqrt cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan
+    arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh power float_power hypot maximum minimum fmax fmin reciprocal
+    sign floor ceil rint trunc greater greater_equal less less_equal equal not_equal logical_and logical_or logical_not where erf
+    erfc expit
+"""
+ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
+REDUCTIONS = {
+    **{"sum": "sum", "add": "sum", "mean": "mean", "prod": "prod", "multiply": "prod"},
+    **{"max": "max", "amax": "max", "maximum": "max", "min": "min", "amin": "min", "minimum": "min"},
+}
+_COMPARISON_NAMES = "greater greater_equal less less_equal equal not_equal logical_and logical_or logical_not"
+COMPARISONS = frozenset(_COMPARISON_NAMES.split())
 
 
 class Untraceable(Exception):
@@ -183,7 +188,7 @@ class _Book:
             return self.index(_Stand(node, self), ()) if keepdims else self._dropped(node, axis)
         kept = (*node.dims[:axis], "1", *node.dims[axis + 1 :])
         if kind == "mean":
-            return self.reduce("sum", operand, axis, keepdims) / self.extent(size)  # type: ignore[no-any-return]
+            return self.apply("divide", (self.reduce("sum", operand, axis, keepdims), self.extent(size)))
         made = self.node("reduce", kind, (node,), kept, 0.0, size)
         return _Stand(made, self) if keepdims else self._dropped(made, axis)
 
@@ -219,7 +224,7 @@ class _Book:
                 return self.reduce(name, arguments[0], axis, keepdims)
             centred = arguments[0] - self.reduce("mean", arguments[0], axis, True)
             variance = self.reduce("mean", centred * centred, axis, keepdims)
-            return variance if name == "var" else np.sqrt(variance)  # type: ignore[call-overload]
+            return variance if name == "var" else np.sqrt(variance)
         if name == "clip":
             low, high = (*arguments[1:], settings.pop("a_min", None), settings.pop("a_max", None))[:2]
             value = arguments[0]

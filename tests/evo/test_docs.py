@@ -70,7 +70,8 @@ def test_the_documents_hold_examples() -> None:
 
 @pytest.mark.parametrize("block", marked("run", "run slow"))
 def test_a_marked_example_runs(block: Block, workspace: Path) -> None:
-    environment = {**os.environ, "PATH": f"{workspace / '.bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PATH": f"{workspace / '.bin'}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{workspace / '.site'}"}
+    environment["PIP_TARGET"] = str(workspace / ".site")  # what an example installs stays out of this environment
     command = ["bash", "-euo", "pipefail", "-c", block.text]
     done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, timeout=380, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
