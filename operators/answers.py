@@ -255,7 +255,7 @@ def _reindented(edit: Edit, found: str) -> str:
     """The replacement, moved to where the source is indented when the block was quoted without its indentation."""
     quoted, real = _indent(edit.old), _indent(found)
     new = edit.new if edit.new.endswith("\n") or not edit.new else edit.new + "\n"
-    if quoted == real or not real.startswith(quoted):
+    if quoted == real or not real.startswith(quoted) or _indent(new).startswith(real):
         return new
     more = real[len(quoted) :]
     return "".join(more + line if line.strip() else line for line in new.splitlines(keepends=True))

@@ -92,13 +92,16 @@ async def send(spec: ModelSpec, conversation: Conversation, *, timeout: float) -
     }
     optional = {"temperature": spec.temperature, "api_base": spec.base_url, "api_key": spec.secret()}
     arguments |= {name: value for name, value in optional.items() if value is not None}
+    failure: Exception | None = None
     try:
         async with asyncio.timeout(timeout):
             response = await litellm.acompletion(**arguments)
     except TimeoutError:
-        raise RequestFailed("timeout", f"no answer within {timeout:.3g} s", paid=True) from None
+        failure = RequestFailed("timeout", f"no answer within {timeout:.3g} s", paid=True)
     except Exception as error:
-        raise _explained(spec, error) from None  # litellm's own message may hold the key
+        failure = _explained(spec, error)
+    if failure is not None:
+        raise failure  # out here, so that it does not drag litellm's own along, which may hold the key
     return _raw(response)
 
 

@@ -160,6 +160,7 @@ class Desk:
         """One call with its retries; journaled whatever happens, cancellation included."""
         call = _Call(spec, conversation, self._limits[spec.name], self.ledger, self.patience)
         try:
+            await loaded()  # takes seconds the first time, which are no fault of the endpoint
             call.price = await self._price(spec)
             outcome: Reply | ModelFailure = await call.run()
         except OutOfMoney:
