@@ -11,20 +11,21 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import count
 
 import numpy as np
 
 from archive import stats
-from archive.evaluation import Diagnostic, Environment, Samples
+from archive.evaluation import Diagnostic, Environment, Outcome, Samples
+from archive.kernel import Kernel
 from fitness.inputs import DISTRIBUTIONS, Case, CaseSupply
 from fitness.problem import Sizes, shape_label
+from fitness.program import Program
 from fitness.protocol import Certificate, CertifiedShape, Estimate, Prepared
 from fitness.sitting import Refused, Sitting
-from fitness.station import Station, baseline_names, baseline_program
-from fitness.targets.base import Artifact
+from fitness.station import IMPOSSIBLE, Station, impossible_time
+from fitness.targets.base import Artifact, BuildFailure
 
-__all__ = ["certify"]
+__all__ = ["CertificationError", "certify"]
 
 WINNER = "winner"
 SEED = "seed"
@@ -32,9 +33,17 @@ ROUNDS = 3
 """Paired rounds per process and shape."""
 SLOW = 0.05
 """Seconds per call from which a baseline is called once per process only."""
+TROUBLES = 2
+"""How often the evaluator itself may fail before the certification is given up."""
+TRAPPED = ("illegal_instruction", "trapped")
+"""Reasons that a sanitizer's trap ends in."""
 
 Times = dict[str, dict[str, list[list[float]]]]
 """Seconds by shape label, lane name, process, round."""
+
+
+class CertificationError(Exception):
+    """The evaluator failed, not the kernel: nothing was found out. The message says what failed."""
 
 
 def certify(
@@ -43,48 +52,112 @@ def certify(
     """Measures `prepared` against every baseline (and `seed`) on the problem's held-out shapes.
 
     A kernel that fails here gets a certificate that says so (`ok` False, with diagnostics); it never raises for a bad kernel.
+    Raises `CertificationError`.
     """
     start = time.perf_counter()
-    problem, settings = station.problem, station.settings
-    supply = CaseSupply(problem)
-    times: Times = {shape_label(s): defaultdict(list) for s in problem.held_out_shapes}
+    supply = station.fresh_supply()
     lanes = {WINNER: station.target.program(artifact_of(prepared))}
     if seed is not None:
         lanes[SEED] = station.target.program(artifact_of(seed))
-    diagnostics: list[Diagnostic] = []
-    fresh = {shape_label(s): _fresh_cases(supply, s) for s in problem.held_out_shapes}
-    libraries = {name: baseline_program(problem, name) for name in baseline_names(problem)}
-    process = 0
-    while process < settings.certify_processes:
+    lanes |= station.libraries()
+    try:
+        notes = _sanitized(station, supply, prepared.kernel)
+        times, left_out = _times(station, supply, lanes)
+    except Refused as refused:
+        return _failed(prepared, (_finding(refused),), environment, time.perf_counter() - start)
+    if not any(name != WINNER for name in next(iter(times.values()))):
+        message = "There is nothing left to compare the kernel with: every baseline and the seed failed."
+        nothing = Diagnostic("certify", "no_baseline", message)
+        return _failed(prepared, (nothing, *left_out), environment, time.perf_counter() - start)
+    diagnostics = (*_impossible(station, times), *notes, *left_out)
+    return _certificate(station, environment, prepared, times, diagnostics, time.perf_counter() - start)
+
+
+def _sanitized(station: Station, supply: CaseSupply, kernel: Kernel) -> tuple[Diagnostic, ...]:
+    """Runs the build that traps on undefined behaviour on small and held-out shapes; notes where it could not be tried.
+
+    Undefined behaviour may do anything under another compiler, however right it is under this one. Raises `Refused` for it.
+    """
+    try:
+        artifact = station.target.instrumented(kernel)
+    except BuildFailure as failure:
+        return (Diagnostic("certify", "not_instrumented", f"There is no build with a sanitizer: {failure.diagnostic.message}"),)
+    if artifact is None:
+        return ()
+    wanted = [(sizes, d) for sizes in station.problem.small_shapes for d in DISTRIBUTIONS]
+    wanted += [(sizes, supply.timed_distribution) for sizes in station.problem.held_out_shapes]
+    with station.sitting() as sitting:
+        try:
+            lane = sitting.seat(WINNER, station.target.program(artifact))
+            for sizes, distribution in wanted:
+                case = supply.drawn(sizes, distribution, 0)
+                sitting.call(lane, case)
+                supply.forget(case)
+        except Refused as refused:
+            found = refused.diagnostic
+            if refused.outcome is not Outcome.CRASH or found.reason not in TRAPPED:
+                message = f"The build with a sanitizer did not finish: {found.message}"
+                return (Diagnostic("certify", "not_instrumented", message, found.details),)
+            message = (
+                f"undefined behaviour: the build that checks for it (-fsanitize=undefined) trapped on shape {found.details.get('shape')}, "
+                f"{found.details.get('distribution')} data. Look for signed overflow, a shift too far, an index beyond an array, a "
+                "misaligned or null access."
+            )
+            raise Refused(WINNER, refused.outcome, Diagnostic("certify", "undefined_behaviour", message, found.details)) from refused
+    return ()
+
+
+def _times(station: Station, supply: CaseSupply, lanes: dict[str, Program]) -> tuple[Times, tuple[Diagnostic, ...]]:
+    """Paired times of all lanes that can run, process by process, and findings about the others. Raises `Refused` for the winner."""
+    shapes = station.problem.held_out_shapes
+    fresh = {shape_label(sizes): station.fresh_cases(supply, sizes) for sizes in shapes}
+    left_out: list[Diagnostic] = []
+    times: Times = {label: defaultdict(list) for label in fresh}
+    process = troubles = 0
+    while process < station.settings.certify_processes:
         with station.sitting() as sitting:
             try:
-                for name, program in lanes.items():
-                    sitting.seat(name, program)
+                sitting.seat(WINNER, lanes[WINNER])
                 if process == 0:
-                    _verify(sitting, supply, problem.held_out_shapes)
-                for name, program in libraries.items():
-                    sitting.seat(name, program)
+                    _verify(sitting, supply, shapes)
+                for name, program in lanes.items():
+                    if name != WINNER:
+                        sitting.seat(name, program)
                 for label, cases in fresh.items():
                     _rounds(sitting, cases, times[label])
             except Refused as refused:
-                if refused.lane in libraries:
-                    # A baseline that cannot run here must not cost the winner its certificate: it is left out, and said to be.
-                    diagnostics.append(_finding(refused))
-                    del libraries[refused.lane]
-                    times = {label: defaultdict(list) for label in times}
-                    process = 0
-                    continue
-                return _failed(prepared, refused, environment, process + 1, time.perf_counter() - start)
+                if refused.outcome is Outcome.INFRASTRUCTURE_ERROR:
+                    troubles += 1
+                    if troubles > TROUBLES:
+                        raise CertificationError(f"the evaluator failed, not the kernel: {refused.diagnostic.message}") from refused
+                elif refused.lane == WINNER:
+                    raise
+                else:
+                    # What it would be compared with cannot run here: that must not cost the winner its certificate. It is said.
+                    left_out.append(_finding(refused))
+                    lanes = {name: program for name, program in lanes.items() if name != refused.lane}
+                times = {label: defaultdict(list) for label in fresh}
+                process = 0
+                continue
         process += 1
-    return _certificate(station, environment, prepared, times, tuple(diagnostics), time.perf_counter() - start)
+    return times, tuple(left_out)
 
 
-def _fresh_cases(supply: CaseSupply, sizes: Sizes) -> Iterator[Case]:
-    """Timed cases that no runner has seen, one after another, each freed once the next is asked for."""
-    for index in count():
-        case = supply.timed(sizes, index)
-        yield case
-        supply.forget(case)
+def _impossible(station: Station, times: Times) -> tuple[Diagnostic, ...]:
+    """The finding when the winner was faster than this machine can be, by ceilings measured again."""
+    if _best_share(station, times) > 1 / IMPOSSIBLE:
+        station.raise_ceilings()
+    share = _best_share(station, times)
+    return (impossible_time("certify", share),) if share > 1 / IMPOSSIBLE else ()
+
+
+def _best_share(station: Station, times: Times) -> float:
+    sizes = {shape_label(s): s for s in station.problem.held_out_shapes}
+    return max(station.floor(sizes[label]) / _median(rows[WINNER]) for label, rows in times.items())
+
+
+def _median(processes: list[list[float]]) -> float:
+    return float(np.median(np.concatenate([np.asarray(rounds) for rounds in processes])))
 
 
 def _verify(sitting: Sitting, supply: CaseSupply, shapes: tuple[Sizes, ...]) -> None:
@@ -93,6 +166,7 @@ def _verify(sitting: Sitting, supply: CaseSupply, shapes: tuple[Sizes, ...]) -> 
         for case in supply.verification(sizes, DISTRIBUTIONS, 1):
             sitting.call(lane, case)
             supply.forget(case)
+        sitting.twice(lane, supply.drawn(sizes, supply.timed_distribution, 1))
 
 
 def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[float]]]) -> None:
@@ -130,15 +204,14 @@ def _certificate(
     for sizes in problem.held_out_shapes:
         label = shape_label(sizes)
         rows = times[label]
-        median = {name: float(np.median(np.concatenate([np.asarray(p) for p in rows[name]]))) for name in (WINNER, *names)}
-        winner = median.pop(WINNER)
+        winner, median = _median(rows[WINNER]), {name: _median(rows[name]) for name in names}
         shapes.append(
             CertifiedShape(label, winner, median, station.floor(sizes) / winner, problem.bytes_moved(sizes), problem.flops(sizes)),
         )
     libraries = [name for name in names if name != SEED]
     return Certificate(
         kernel_id=prepared.kernel.id,
-        ok=True,
+        ok=not any(finding.reason == "impossible_time" for finding in diagnostics),
         against=against,
         strongest=min(libraries, key=lambda name: against[name].value) if libraries else SEED,
         roofline_share=stats.geometric_mean([s.roofline_share for s in shapes if s.roofline_share is not None]),
@@ -155,6 +228,5 @@ def _finding(refused: Refused) -> Diagnostic:
     return Diagnostic("certify", refused.diagnostic.reason, message, refused.diagnostic.details)
 
 
-def _failed(prepared: Prepared, refused: Refused, environment: Environment, processes: int, seconds: float) -> Certificate:
-    diagnostics = (_finding(refused),)
-    return Certificate(prepared.kernel.id, False, diagnostics=diagnostics, processes=processes, environment=environment.id, seconds=seconds)
+def _failed(prepared: Prepared, diagnostics: tuple[Diagnostic, ...], environment: Environment, seconds: float) -> Certificate:
+    return Certificate(prepared.kernel.id, False, diagnostics=diagnostics, environment=environment.id, seconds=seconds)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from collections.abc import Iterator
 from itertools import count
 
 from archive.evaluation import Diagnostic, Samples
-from fitness.canary import Canary, Reading
+from fitness.canary import Canary
 from fitness.device import Device, last_level_cache_bytes
 from fitness.inputs import Case, CaseSupply
 from fitness.problem import Problem, Sizes, shape_label
@@ -32,8 +31,6 @@ SEARCH_BASELINE = "numpy"
 
 IMPOSSIBLE = 0.95
 """A median under this share of the least possible time is not believed."""
-FRESH = 0.2
-"""Seconds for which a canary's reading at the end of one measurement serves as that at the beginning of the next."""
 
 
 def impossible_time(stage: str, share: float) -> Diagnostic:
@@ -71,22 +68,10 @@ class Station:
         self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
         self.pool = SlotPool(problem, cache_bytes=last_level_cache_bytes())
         self.supply = CaseSupply(problem)
-        self._canary = Canary(self.core)
-        self._canary_last: tuple[float, Reading] | None = None
+        self.canary = Canary(self.core)
         self.device: Device = target.device()
         self._baseline: Lane | None = None
         self._floors: dict[str, float] = {}
-
-    def canary_before(self) -> Reading:
-        """How fast the core runs now; a reading from just before serves."""
-        if self._canary_last is not None and time.monotonic() - self._canary_last[0] < FRESH:
-            return self._canary_last[1]
-        return self.canary_after()
-
-    def canary_after(self) -> Reading:
-        reading = self._canary.read()
-        self._canary_last = time.monotonic(), reading
-        return reading
 
     @property
     def ceilings(self) -> Ceilings:

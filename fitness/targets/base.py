@@ -68,6 +68,13 @@ class Target(ABC):
     def build(self, kernel: Kernel) -> Artifact:
         """Builds it, or finds it built. Off the device; several at once. Raises `BuildFailure`."""
 
+    def instrumented(self, kernel: Kernel) -> Artifact | None:
+        """The kernel built so that undefined behaviour ends it with a trap, for certification; None where the target has no such build.
+
+        Raises `BuildFailure`.
+        """
+        return None
+
     @abstractmethod
     def program(self, artifact: Artifact) -> Program:
         """What a runner loads."""

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CppTarget"]
 
+SANITIZER = {
+    "gcc": ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+    "clang": ("-fsanitize=undefined", "-fsanitize-trap=undefined"),
+}
+"""By compiler family. After the kernel's own flags, so that they win."""
+
 
 class CppTarget(Target):
     """C++ for the CPU. Thread-safe; pickles as its settings.
@@ -62,14 +68,20 @@ class CppTarget(Target):
 
     def build(self, kernel: Kernel) -> Artifact:
         """Also raises `fitness.cache.CacheError` on a full disk."""
+        return self.builder.build(kernel.source, self._flags(kernel))
+
+    def instrumented(self, kernel: Kernel) -> Artifact:
+        """With UBSan's checks, each of which traps: no run-time library, nothing printed, nothing to link."""
+        return self.builder.build(kernel.source, (*self._flags(kernel), *SANITIZER[self.toolchain.family]))
+
+    def _flags(self, kernel: Kernel) -> tuple[str, ...]:
         if kernel.language != self.language:
             message = f"found a kernel in {kernel.language}, expected {self.language}"
             raise BuildFailure(Outcome.BUILD_ERROR, Diagnostic("build", "wrong_language", message))
         try:
-            flags = parse_flags(str(kernel.values.get(FLAGS_TUNABLE, DEFAULT_FLAGS)))
+            return parse_flags(str(kernel.values.get(FLAGS_TUNABLE, DEFAULT_FLAGS)))
         except FlagError as error:
             raise BuildFailure(Outcome.REJECTED, Diagnostic("policy", "forbidden_flag", str(error))) from error
-        return self.builder.build(kernel.source, flags)
 
     def program(self, artifact: Artifact) -> Program:
         return Program(kind="native", path=artifact.path, entry="kernel")
