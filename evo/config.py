@@ -89,7 +89,7 @@ class StrategySection(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
-    name: str = Field(default="map_elites", description="Strategy: map_elites, random, or one from the entry-point group `evo.strategies`.")
+    name: str = Field(default="auto", description="Strategy: auto, map_elites, random, …, or one from the entry-point group `evo.strategies`.")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class Config(Section):
     )
     budget: BudgetSection = Field(description="Limits and goals.")
     strategy: Annotated[StrategySection, BeforeValidator(_by_name)] = Field(
-        default=StrategySection(name="map_elites"), description="Who chooses parents and operators."
+        default=StrategySection(name="auto"), description="Who chooses parents and operators."
     )
     operators: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
         default=None, description="Weights of the operators by name; null takes the strategy's own mix."

@@ -46,7 +46,7 @@ class ProspectSettings:
     """Prior median of lengthscales."""
     failed: float = 0.1
     """Quantile of the working objectives that stands for a failure."""
-    doubt: float = 0.5
+    doubt: float = 0.25
     """Exponent of the probability that a configuration works."""
     restless: float = 0.12
     """Share of proposals that follow another acquisition after a long time without an improvement."""

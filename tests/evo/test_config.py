@@ -38,7 +38,7 @@ def test_a_minimal_config_takes_its_name_from_the_file_and_everything_else_from_
     config = load(MINIMAL)
     assert config.name == "experiment"
     assert config.target.name == "cpp"
-    assert config.strategy.name == "map_elites"
+    assert config.strategy.name == "auto"
     assert config.evaluation.remeasure == 0.05
 
 
