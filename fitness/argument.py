@@ -12,8 +12,8 @@ import numpy as np
 
 __all__ = ["DTYPES", "ROLES", "Argument", "ExpressionError", "evaluate", "names_in"]
 
-DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
-"""Storage types of arguments: what NumPy and C both hold."""
+DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "bfloat16")
+"""Storage types of arguments: what NumPy and C both hold, and bfloat16, which problems for GPUs may use."""
 
 ROLES = {
     "data": "values the kernel works on; every distribution acts on it",
@@ -90,7 +90,7 @@ class Argument:
 
     @property
     def is_float(self) -> bool:
-        return self.dtype.startswith("float")
+        return self.dtype.startswith(("float", "bfloat"))
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Concrete shape. Raises ExpressionError for a dimension below 1."""
@@ -108,4 +108,4 @@ class Argument:
 
     def nbytes(self, sizes: Mapping[str, int]) -> int:
         """Bytes the argument occupies."""
-        return self.elements(sizes) * int(np.dtype(self.dtype).itemsize)
+        return self.elements(sizes) * (2 if self.dtype == "bfloat16" else int(np.dtype(self.dtype).itemsize))

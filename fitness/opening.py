@@ -19,6 +19,11 @@ def open_evaluator(problem: str, target: str, settings: EvaluationSettings) -> E
     from fitness.measuring import MeasuringEvaluator
     from fitness.problem import Problem
     from fitness.targets import open_target
+    from fitness.targets.registry import GPU
 
     loaded = Problem.load(problem)
+    if target in GPU:
+        from fitness.gpu.evaluator import GpuEvaluator
+
+        return GpuEvaluator(loaded, open_target(target, settings), settings)
     return MeasuringEvaluator(loaded, open_target(target, settings), settings)

@@ -137,13 +137,13 @@ def _functions(file: Path) -> tuple[str, ...]:
             file, f"line {getattr(error, 'lineno', None)}", f"{error}", "a file that Python can run", "Correct that line."
         ) from error
     names = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"))
-    if "numpy" not in names:
+    if not {"numpy", "gpu"} & set(names):
         raise ProblemError(
             file,
             "numpy",
             f"functions {', '.join(names) or 'none'}",
-            "`def numpy(inputs..., outputs...)`",
-            "Every problem has a NumPy baseline; helpers begin with an underscore.",
+            "`def numpy(inputs..., outputs...)`, or `def gpu(inputs...)` for a problem of GPUs alone",
+            "Every problem has a baseline; helpers begin with an underscore.",
         )
     return names
 

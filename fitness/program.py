@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Kind", "Program"]
 
-Kind = Literal["native", "python", "null"]
+Kind = Literal["native", "python", "null", "triton", "cuda", "torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Program:
       sees the path.
     - `python`: `path` is a Python file with `def ENTRY(in…, out…)` on NumPy arrays that are views of the shared memory. Baselines are
       such programs; they are the problem author's own and may read files that the sandbox shows.
+    - `triton`, `cuda`: a GPU kernel as its target built it; `torch`: a function of a Python file on torch tensors that returns its outputs
+      (`entry` is `FUNCTION:MODE`). Loaded by `fitness.gpu.runner` alone.
     - `null`: the empty call, by which the cost of the protocol itself is measured.
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fitness.protocol import EvaluationSettings
 from fitness.targets.base import Target, TargetError
 
-__all__ = ["open_target", "target_names"]
+__all__ = ["GPU", "open_target", "target_names"]
 
 
 def _cpp(settings: EvaluationSettings) -> Target:
@@ -16,7 +16,15 @@ def _cpp(settings: EvaluationSettings) -> Target:
     return CppTarget(settings)
 
 
-_TARGETS: dict[str, Callable[[EvaluationSettings], Target]] = {"cpp": _cpp}
+def _triton(settings: EvaluationSettings) -> Target:
+    from fitness.targets.triton import TritonTarget
+
+    return TritonTarget(settings)
+
+
+_TARGETS: dict[str, Callable[[EvaluationSettings], Target]] = {"cpp": _cpp, "triton": _triton}
+GPU = ("triton", "cuda")
+"""Targets whose kernels run on a GPU."""
 
 
 def target_names() -> tuple[str, ...]:

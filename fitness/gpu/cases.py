@@ -1,0 +1,221 @@
+"""Cases on the device: secret inputs, and the float64 answer computed there by the problem's own reference.
+
+The rules are those of `fitness.inputs`; the arrays are torch tensors. Seeds come from the operating system's entropy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fitness.argument import Argument, evaluate
+from fitness.distributions import DENSITIES, DISTRIBUTIONS, LARGEST_INTEGER, SCALES, generator
+from fitness.inputs import RANGE_SHARE, SLACK_DRAWS, SLACK_FACTOR
+from fitness.problem import Problem, ProblemError, Sizes, shape_label
+
+__all__ = ["GpuCase", "GpuSupply", "make_case"]
+
+_numbers = itertools.count()
+MEMORY = 40 << 30
+"""Bytes of device memory that a supply keeps at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class GpuCase:
+    """One call's inputs and what must come out, as tensors on the device, in ABI order."""
+
+    problem: Problem = field(repr=False)
+    number: int
+    sizes: Sizes
+    label: str
+    distribution: str
+    inputs: tuple[Any, ...] = field(repr=False)
+    expected: tuple[Any, ...] = field(repr=False)
+    """Integer outputs in their own type; float ones rounded to float32 (kept in float64 where the output is)."""
+    half_rms: tuple[Any, ...] = field(repr=False)
+    rms: tuple[Any, ...] = field(repr=False)
+    nbytes: int = 0
+
+    @cached_property
+    def slack(self) -> tuple[Any, ...]:
+        """Per output (rows,): what the inputs' own rounding does to the reference (see `fitness.inputs.Case.slack`)."""
+        import torch
+
+        unit = 2.0**-53 if self.problem.compute_dtype == "float64" else 2.0**-24
+        centre = _reference(self.problem, self.inputs)
+        largest = [torch.zeros_like(values, dtype=torch.float64) for values in self.half_rms]
+        for _ in range(SLACK_DRAWS):
+            moved = []
+            for argument, array in zip(self.problem.inputs, self.inputs, strict=True):
+                if argument.is_float and argument.role != "fixed":
+                    sign = 1.0 - 2.0 * torch.randint(0, 2, array.shape, device=array.device, dtype=torch.float32)
+                    moved.append(array.double() * (1.0 + unit * sign.double()))
+                else:
+                    moved.append(array)
+            for index, (there, here) in enumerate(zip(_reference(self.problem, moved), centre, strict=True)):
+                if largest[index].numel():
+                    shift = (there.double() - here.double()).abs().reshape(largest[index].numel(), -1)
+                    largest[index] = torch.maximum(largest[index], torch.nan_to_num(shift, 0.0, 0.0, 0.0).amax(dim=1))
+        return tuple(SLACK_FACTOR * row for row in largest)
+
+
+def _reference(problem: Problem, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    exact = [array.double() if array.is_floating_point() else array for array in inputs]
+    try:
+        return problem.reference(*exact)
+    except Exception as error:
+        raise ProblemError(
+            problem.folder / "problem.py", "reference", f"{type(error).__name__}: {error} on torch tensors of the device",
+            "a function that works on torch tensors too", "Write it through array_api_compat.array_namespace.",
+        ) from error  # fmt: skip
+
+
+def _draw(argument: Argument, sizes: Sizes, distribution: str, rng: Any) -> Any:
+    import torch
+
+    shape, dtype = argument.shape(sizes), getattr(torch, argument.dtype)
+    device = "cuda"
+    if argument.role == "index":
+        return torch.randint(0, max(1, evaluate(argument.below or 1, sizes)), shape, device=device, dtype=dtype, generator=rng)
+    if argument.role == "fixed":
+        return torch.full(shape, argument.value, device=device, dtype=dtype)
+    if not dtype.is_floating_point:
+        return torch.randint(-LARGEST_INTEGER, LARGEST_INTEGER + 1, shape, device=device, generator=rng).to(dtype)
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    if argument.role != "data" or distribution not in ("uniform", "integer"):
+        values = torch.randn(shape, device=device, dtype=work, generator=rng)
+        if argument.role == "positive":
+            values = torch.exp(values * 0.5)
+        elif argument.role == "data" and distribution in SCALES:
+            values *= SCALES[distribution]
+        elif argument.role == "data" and distribution == "sparse":
+            rows = (*shape[:-1], 1)
+            density = torch.tensor(DENSITIES, device=device)[torch.randint(0, len(DENSITIES), rows, device=device, generator=rng)]
+            values *= torch.rand(shape, device=device, generator=rng) < density
+    elif distribution == "uniform":
+        values = torch.rand(shape, device=device, dtype=work, generator=rng)
+    else:
+        values = torch.randint(-LARGEST_INTEGER, LARGEST_INTEGER + 1, shape, device=device, generator=rng, dtype=torch.int8)
+    return values.to(dtype)
+
+
+def make_case(problem: Problem, sizes: Sizes, distribution: str, *, entropy: Callable[[int], bytes] = os.urandom) -> GpuCase:
+    """Draws one case and computes its reference. Raises `ProblemError`."""
+    import torch
+
+    rng = torch.Generator(device="cuda")
+    rng.manual_seed(int.from_bytes(entropy(7), "little"))
+    make = problem.make_inputs()
+    own = make(generator(entropy(16)), dict(sizes)) if make is not None else {}
+    inputs = [
+        torch.from_numpy(own[a.name]).to("cuda").to(getattr(torch, a.dtype)) if a.name in own else _draw(a, sizes, distribution, rng)
+        for a in problem.inputs
+    ]
+    formats = [torch.finfo(getattr(torch, a.dtype)).max for a in problem.outputs if a.is_float]
+    limit = RANGE_SHARE * min(formats, default=float("inf"))
+    results = _reference(problem, inputs)
+    halvings = 0
+    while not _within(results, limit) and halvings < 64:
+        halvings = halvings * 2 or 1
+        moved = [x * 2.0**-halvings if a.role == "data" and a.is_float else x for a, x in zip(problem.inputs, inputs, strict=True)]
+        results = _reference(problem, moved)
+        if _within(results, limit):
+            inputs = moved
+    return _finished(problem, sizes, distribution, inputs, results)
+
+
+def _within(results: Sequence[Any], limit: float) -> bool:
+    return all(not r.is_floating_point() or not r.numel() or float(r.abs().nan_to_num(0.0).max()) <= limit for r in results)
+
+
+def _finished(problem: Problem, sizes: Sizes, distribution: str, inputs: Sequence[Any], results: Sequence[Any]) -> GpuCase:
+    import torch
+
+    expected, half_rms, rms = [], [], []
+    for argument, result in zip(problem.outputs, results, strict=True):
+        if tuple(result.shape) != argument.shape(sizes):
+            raise ProblemError(
+                problem.folder / "problem.py", "reference", f"shape {tuple(result.shape)} for {argument.name} at {shape_label(sizes)}",
+                str(argument.shape(sizes)), "Return one array per output, in their order.",
+            )  # fmt: skip
+        if not argument.is_float:
+            expected.append(result.to(getattr(torch, argument.dtype)).contiguous())
+            half_rms.append(torch.empty(0, device="cuda"))
+            rms.append(torch.zeros((), device="cuda", dtype=torch.float64))
+            continue
+        values = result.double().contiguous()
+        rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+        square = torch.where(torch.isfinite(rows), rows, 0.0).square()
+        count = torch.isfinite(rows).sum(dim=1).clamp(min=1)
+        per_row = square.sum(dim=1)
+        half_rms.append(0.5 * torch.sqrt(per_row / count).float())
+        rms.append(torch.sqrt(per_row.sum() / count.sum()))
+        expected.append(values if argument.dtype == "float64" else values.float())
+    nbytes = sum(t.numel() * t.element_size() for t in (*inputs, *expected, *half_rms))
+    return GpuCase(
+        problem, next(_numbers), dict(sizes), shape_label(sizes), distribution, tuple(inputs), tuple(expected), tuple(half_rms),
+        tuple(rms), nbytes,
+    )  # fmt: skip
+
+
+class GpuSupply:
+    """A problem's cases on the device, made when first asked for. Verification cases are kept; timed ones are a pool that is renewed.
+
+    A pool of a shape holds as many cases as the largest batch. What a runner has seen it may meet again at another address in a later
+    round; `fitness.gpu.sitting` compares its first rounds with the later ones to notice a kernel that profits from that.
+    """
+
+    timed_distribution = "normal"
+
+    def __init__(self, problem: Problem, *, memory: int = MEMORY) -> None:
+        self._problem = problem
+        self._memory = memory
+        self._bytes = 0
+        self._kept: dict[tuple[str, str, int], GpuCase] = {}
+        self._pools: dict[str, list[GpuCase]] = {}
+
+    def verification(self, sizes: Sizes, distributions: Sequence[str] = DISTRIBUTIONS, draws: int = 5) -> Iterator[GpuCase]:
+        for distribution in distributions:
+            for index in range(draws):
+                yield self.drawn(sizes, distribution, index)
+
+    def drawn(self, sizes: Sizes, distribution: str, index: int) -> GpuCase:
+        """One case to verify with, the `index`-th of its distribution; made when first asked for."""
+        key = (shape_label(sizes), distribution, index)
+        case = self._kept.get(key)
+        if case is None:
+            case = make_case(self._problem, sizes, distribution)
+            if self._bytes + case.nbytes <= self._memory:
+                self._kept[key] = case
+                self._bytes += case.nbytes
+        return case
+
+    def pool(self, sizes: Sizes, count: int) -> list[GpuCase]:
+        """`count` timed cases in a fresh secret order."""
+        pool = self._pools.setdefault(shape_label(sizes), [])
+        while len(pool) < count:
+            pool.append(make_case(self._problem, sizes, self.timed_distribution))
+        return random.SystemRandom().sample(pool, count)
+
+    def renew(self, sizes: Sizes, count: int) -> None:
+        """Replaces `count` secretly chosen cases of a pool by fresh ones."""
+        pool = self._pools.get(shape_label(sizes), [])
+        for index in random.SystemRandom().sample(range(len(pool)), min(count, len(pool))):
+            pool[index] = make_case(self._problem, sizes, self.timed_distribution)
+
+    def forget(self, case: GpuCase) -> None:
+        """Frees a verification case."""
+        for key, kept in list(self._kept.items()):
+            if kept is case:
+                del self._kept[key]
+                self._bytes -= case.nbytes
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._pools.clear()
+        self._bytes = 0

@@ -1,0 +1,68 @@
+"""The GPU as facts, without making a context on it: by nvidia-smi and by what is installed."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from dataclasses import dataclass
+
+__all__ = ["ARCHITECTURES", "GpuDevice", "find_gpu", "installed"]
+
+ARCHITECTURES: dict[str, tuple[str, int | str, int]] = {
+    "sm_80": ("cuda", 80, 32), "sm_86": ("cuda", 86, 32), "sm_89": ("cuda", 89, 32), "sm_90": ("cuda", 90, 32), "sm_100": ("cuda", 100, 32),
+    "sm_120": ("cuda", 120, 32), "gfx90a": ("hip", "gfx90a", 64), "gfx942": ("hip", "gfx942", 64), "gfx950": ("hip", "gfx950", 64),
+}  # fmt: skip
+"""Architecture → (Triton's backend, its name of it, threads a warp)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDevice:
+    """Facts that decide whether two measurements are comparable."""
+
+    name: str
+    kind: str
+    architecture: str
+    """`sm_90`, …; of the device, or the one that is built for without a device."""
+    memory: int
+    """MiB; 0 without a device."""
+    driver: str
+    torch: str
+    triton: str
+
+    @property
+    def present(self) -> bool:
+        return self.kind == "gpu"
+
+
+def installed(package: str) -> str:
+    """Version of a package, empty where it is not installed. Imports nothing."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def find_gpu() -> GpuDevice | None:
+    """The first NVIDIA GPU, or None."""
+    query = "--query-gpu=name,compute_cap,memory.total,driver_version"
+    try:
+        done = subprocess.run(["nvidia-smi", query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.strip().splitlines()
+    parts = [part.strip() for part in lines[0].split(",")] if done.returncode == 0 and lines else []
+    if len(parts) != 4:
+        return None
+    name, capability, memory, driver = parts
+    return GpuDevice(
+        name, "gpu", "sm_" + capability.replace(".", ""), int(float(memory)) if memory[:1].isdigit() else 0, driver,
+        installed("torch"), installed("triton"),
+    )  # fmt: skip
+
+
+def absent(architecture: str) -> GpuDevice:
+    """What stands for the device where kernels are only built and interpreted."""
+    return GpuDevice(f"none ({architecture})", "none", architecture, 0, "", installed("torch"), installed("triton"))

@@ -1,0 +1,81 @@
+"""The cascade on a GPU: `fitness.measuring` with a GPU's station."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from archive.evaluation import Diagnostic, Evaluation, Outcome, Samples
+from archive.tunables import Value
+from fitness.gpu.device import GpuDevice
+from fitness.gpu.station import SEARCH_BASELINE, gpu_baselines
+from fitness.measuring import MeasuringEvaluator
+from fitness.problem import Problem, ProblemError
+from fitness.protocol import Bar, EvaluationSettings, Prepared
+from fitness.targets.base import Target, TargetError
+
+__all__ = ["GpuEvaluator"]
+
+REPEATED = 0.6
+"""A kernel whose later rounds take less than this share of its first is refused: it profits from contents it has seen."""
+
+
+class GpuEvaluator(MeasuringEvaluator):
+    """Implements `fitness.protocol.Evaluator` for targets on an NVIDIA GPU.
+
+    Raises `ProblemError` for a problem without a GPU baseline, `TargetError` where there is no GPU to measure on.
+    """
+
+    baseline = SEARCH_BASELINE
+
+    def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
+        super().__init__(problem, target.bound(problem) if hasattr(target, "bound") else target, settings)
+        device: Any = target.device()
+        assert isinstance(device, GpuDevice)
+        if not device.present:
+            raise TargetError(
+                f"target {target.name}: found no NVIDIA GPU (nvidia-smi does not answer), and timing needs one. Run it on a machine with a "
+                "GPU, or build for a named architecture and verify without timing: --verify-only."
+            )
+        if not gpu_baselines(problem):
+            raise ProblemError(
+                problem.folder / "baseline.py", "gpu", "no such function", "`def gpu(inputs…)` on torch tensors that returns the outputs",
+                "Write it: eager, torch.compile and max-autotune baselines are made of it.",
+            )  # fmt: skip
+
+    @property
+    def station(self) -> Any:
+        if self._station is None:
+            from fitness.gpu.station import GpuStation
+
+            self._station = GpuStation(self.problem, self.target, self.settings)  # type: ignore[assignment]
+        return self._station
+
+    def close(self) -> None:
+        super().close()
+        ending = getattr(self.target, "close", None)
+        if ending is not None:
+            ending()
+
+    def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
+        evaluation = super()._measure(prepared, bar)
+        ratio = _later_to_first(evaluation.samples)
+        if not evaluation.ok or ratio >= REPEATED:
+            return evaluation
+        text = f"Later rounds took {ratio:.2f} of the time of the first, which alone had contents the kernel had not seen: it keeps results."
+        return self._evaluation(
+            prepared, Outcome.REJECTED, (Diagnostic("time", "profits_from_repetition", text, {"ratio": ratio}),), dict(evaluation.cost),
+            evaluation.samples,
+        )  # fmt: skip
+
+    def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
+        return super()._achieved(samples) | {"later_to_first": _later_to_first(samples)}
+
+
+def _later_to_first(samples: tuple[Samples, ...]) -> float:
+    """Smallest ratio over shapes of the median of later times to the first, each relative to the baseline's."""
+    ratios = [s.seconds / s.baseline for s in samples if len(s.seconds) > 2]
+    return min((float(np.median(r[1:]) / r[0]) for r in ratios), default=1.0)
+
+

@@ -1,0 +1,131 @@
+"""Everything one GPU needs to measure one problem: referee, shared device memory, secret cases, baselines, ceilings.
+
+Offers what `fitness.station.Station` offers, for `fitness.measuring` and `fitness.certify` to work on.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import numpy as np
+
+from archive.evaluation import Samples
+from fitness.gpu.cases import GpuSupply
+from fitness.gpu.ceilings import GpuCanary, GpuCeilings, measure_ceilings, minimum_seconds
+from fitness.gpu.referee import GpuReferee
+from fitness.gpu.sitting import GpuLane, GpuSitting, SlotPool
+from fitness.problem import Problem, Sizes
+from fitness.program import Program
+from fitness.protocol import EvaluationSettings
+from fitness.sandbox import choose
+from fitness.targets.base import Target
+
+__all__ = ["BASELINES", "SEARCH_BASELINE", "GpuStation", "gpu_baselines"]
+
+SEARCH_BASELINE = "eager"
+BASELINES = ("eager", "compile", "max_autotune")
+"""PyTorch as it is, by torch.compile, and with maximum autotuning (without CUDA graphs, whose copies of inputs would cost it time)."""
+ENTRY = "gpu"
+"""The function of baseline.py that computes on torch tensors and returns its outputs."""
+SLOT_BYTES = 6 << 30
+BATCH_SECONDS = 2e-3
+MOST = 24
+"""Calls of the smaller batch at most."""
+RENEWED = 2
+"""Timed cases of a shape that are replaced between two sittings."""
+
+
+def gpu_baselines(problem: Problem) -> dict[str, Program]:
+    """Baselines by name; empty where baseline.py defines no function `gpu`."""
+    path = problem.folder / "baseline.py"
+    names = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+    return {mode: Program(kind="torch", path=path, entry=f"{ENTRY}:{mode}") for mode in BASELINES} if ENTRY in names else {}
+
+
+class GpuStation:
+    """Opened on the first measurement, in the process that measures. Not thread-safe."""
+
+    def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
+        import torch
+
+        torch.cuda.init()
+        self.problem = problem
+        self.target = target
+        self.settings = settings
+        self.referee = GpuReferee(choose(settings.sandbox))
+        self.pool = SlotPool(problem)
+        self.supply = GpuSupply(problem)
+        self.ceilings: GpuCeilings = measure_ceilings()
+        self.canary = GpuCanary()
+        self.workspace_limit = settings.memory
+        self._cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
+        self._lanes: dict[str, GpuLane] = {}
+
+    def raise_ceilings(self) -> None:
+        self.ceilings = self.ceilings.larger(measure_ceilings())
+
+    def sitting(self) -> GpuSitting:
+        for sizes in self.problem.shapes:
+            self.supply.renew(sizes, RENEWED)
+        return GpuSitting(self, self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)
+
+    def kept(self, name: str) -> GpuLane | None:
+        """A baseline's lane, whose runner outlives sittings."""
+        return self._lanes.get(name)
+
+    def keep(self, lane: GpuLane) -> None:
+        self._lanes[lane.name] = lane
+
+    def seat_baseline(self, sitting: GpuSitting) -> None:
+        sitting.seat(SEARCH_BASELINE, gpu_baselines(self.problem)[SEARCH_BASELINE], trusted=True)
+
+    def libraries(self) -> dict[str, Program]:
+        return gpu_baselines(self.problem)
+
+    def dismiss_baseline(self) -> None:
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+
+    def batch_size(self, sizes: Sizes) -> int:
+        """Calls of the smaller batch: it should move four times the L2 cache and last 2 ms at the roofline, within bounds of memory."""
+        footprint = self.problem.footprint(sizes)
+        wanted = max(-(-4 * self._cache_bytes // footprint), int(BATCH_SECONDS / self.floor(sizes)) + 1)
+        return max(2, min(wanted, MOST, SLOT_BYTES // (2 * footprint)))
+
+    def floor(self, sizes: Sizes) -> float:
+        """Least seconds one call can take on this device, by the measured ceilings."""
+        precision = self.problem.compute_dtype
+        low = {a.dtype for a in (*self.problem.inputs, *self.problem.outputs)} & {"bfloat16", "float16"}
+        dtype = precision if precision != "float32" or not low else low.pop()
+        return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), dtype)
+
+    def shares(self, samples: tuple[Samples, ...], sizes_of: dict[str, Sizes]) -> dict[str, float]:
+        return {s.shape: self.floor(sizes_of[s.shape]) / float(np.median(s.seconds)) for s in samples}
+
+    def timed_cases(self, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:
+        return self.fresh_cases(self.supply, sizes)
+
+    def fresh_supply(self) -> GpuSupply:
+        """New secret cases for a certification; the search's are freed."""
+        import torch
+
+        self.supply.clear()
+        self.pool.clear()
+        self.dismiss_baseline()
+        torch.cuda.empty_cache()
+        return GpuSupply(self.problem)
+
+    @staticmethod
+    def fresh_cases(supply: GpuSupply, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:
+        while True:
+            yield supply, sizes
+
+    def close(self) -> None:
+        self.dismiss_baseline()
+        self.referee.close()
+        self.supply.clear()
+        self.pool.clear()
+
+
