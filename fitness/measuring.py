@@ -144,6 +144,7 @@ class MeasuringEvaluator:
         station = self.station
         wall, cpu = time.perf_counter(), time.process_time()
         before = self._canary_before()
+        canary = time.perf_counter() - wall
         with station.sitting() as sitting:
             try:
                 lane = sitting.seat(KERNEL, self.target.program(self._artifact(prepared)))
@@ -156,14 +157,17 @@ class MeasuringEvaluator:
                 cost = {**prepared.cost, **sitting.cost, "measure": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
                 return self._evaluation(prepared, refused.outcome, (refused.diagnostic,), cost)
         samples = timed.samples[KERNEL]
+        begin = time.perf_counter()
         after = station.canary.read()
         self._canary = time.monotonic(), after
+        canary += time.perf_counter() - begin
         drift = before.drift(after)
         statistics = time.perf_counter()
         facts = self._achieved(samples) | {"canary_drift": drift}
         summary = stats.summarise(samples)
         done = time.perf_counter()
-        cost = {**prepared.cost, **sitting.cost, "statistics": done - statistics, "measure": done - wall, "cpu": time.process_time() - cpu}
+        cost = {**prepared.cost, **sitting.cost, "canary": canary, "statistics": done - statistics}
+        cost |= {"measure": done - wall, "cpu": time.process_time() - cpu}
         return self._evaluation(prepared, Outcome.OK, timed.diagnostics, cost, samples, summary, facts)
 
     def _canary_before(self) -> Reading:
