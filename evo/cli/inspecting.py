@@ -186,15 +186,20 @@ def show(
 def plot(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One run (convergence and archive), or several to compare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture: .png, .svg or .pdf.")],
+    kind: Annotated[
+        str, typer.Option("--kind", "-k", help="summary, convergence, archive, filling, lineage, credit, roofline or stages.")
+    ] = "summary",
 ) -> None:
     """Draw a run, or compare several."""
     from evo.cli.runs import find_run
     from evo.errors import UserError
-    from evo.plots import FORMATS, draw, save
+    from evo.plots import FORMATS, KINDS, draw, save
 
     if out.suffix not in FORMATS:
         endings = " or ".join(FORMATS)
         raise UserError("This is not a picture's name.", file=out, found=repr(out.suffix), expected=endings, remedy="Rename it.")
-    say(str(save(draw([find_run(run) for run in runs]), out)))
+    if kind not in KINDS:
+        raise UserError("There is no such kind of picture.", key="--kind", found=kind, expected=", ".join(KINDS))
+    say(str(save(draw([find_run(run) for run in runs], kind), out)))
 
 

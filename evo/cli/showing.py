@@ -100,7 +100,7 @@ def print_samples(samples: Sequence[Samples]) -> None:
 
 def spent(stage: str, amount: float) -> str:
     """Costs are seconds, but for what is counted."""
-    return f"{stage} {amount:.0f}" if stage in ("calls", "retries") else f"{stage} {1e3 * amount:.1f} ms"
+    return f"{stage} {amount:.0f}" if stage in ("calls", "retries", "rounds", "preempted") else f"{stage} {1e3 * amount:.1f} ms"
 
 
 def number(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evo.plots.convergence import draw_run
+from evo.plots.best_so_far import draw_run
 from evo.plots.heatmap import draw_heatmap, facet_grid
 from evo.plots.record import RunRecord
 from evo.plots.style import house_style, new_figure, times

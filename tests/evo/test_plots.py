@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo.plots.convergence import by_operator, convergence, failures, spread
+from evo.plots.best_so_far import by_operator, convergence, failures, spread
 from evo.plots.heatmap import archive_heatmap, layout, project
 from evo.plots.picture import draw_picture
 from evo.plots.record import AxisLabels, Certified, RunRecord, read_record
