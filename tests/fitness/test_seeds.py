@@ -37,7 +37,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> CppTarget:
     return CppTarget(EvaluationSettings(cache=tmp_path_factory.mktemp("seeds")))
 
 
-@pytest.fixture(params=Problem.names([ROOT]))
+@pytest.fixture(params=sorted(file.parent.name for file in ROOT.glob("*/seed.cpp")))
 def problem(request: pytest.FixtureRequest) -> Problem:
     return Problem.load(str(request.param), roots=[ROOT])
 
