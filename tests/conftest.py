@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if CACHE_VARIABLE not in os.environ:
         os.environ[CACHE_VARIABLE] = tempfile.mkdtemp(prefix="evo-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(CACHE_VARIABLE), ignore_errors=True))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A background job starts like that, and so would every program that a test starts and then interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["XDG_CACHE_HOME"] = os.environ[CACHE_VARIABLE]
     os.environ["MPLBACKEND"] = "Agg"
     os.environ["NO_COLOR"] = "1"
