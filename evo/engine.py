@@ -237,7 +237,7 @@ class Engine:
         finally:
             self.thinking -= 1
         await passed(turn)
-        self._stored(proposal, draft)
+        draft = self._stored(proposal, draft)
         earlier = None if draft.kernel is None else self.state.view.claim(draft.kernel.id, proposal.number)
         if not self.settings.in_order:
             self._refill()
