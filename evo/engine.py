@@ -219,7 +219,9 @@ class Engine:
     def _launch(self, proposal: Proposal) -> Coroutine[Any, Any, None]:
         """The trip of a stored proposal. What costs no money is drafted at once; a model is asked on the way."""
         if proposal.operator == "seed":
-            return self._start(proposal, self._stored(proposal, Draft(self._seeds[proposal.number])))
+            kernel = self._seeds[proposal.number]
+            notes = {"origin": kernel.file} if kernel.file.startswith("seeds/") else {}
+            return self._start(proposal, self._stored(proposal, Draft(kernel, notes=notes)))
         operator = self._operators(proposal.operator)
         before = self._last
         rng = generator(self.settings.seed, "propose", proposal.number)
@@ -251,6 +253,7 @@ class Engine:
         self._taking_answers = True
         waiting = {proposal.number for proposal, _ in self.lineage.in_flight()}
         for proposal, draft in batch:
+            self._asked = max(self._asked, proposal.number + 1)
             if proposal.number not in waiting:
                 self.lineage.propose(proposal)
             await self._start(proposal, self._stored(proposal, draft))

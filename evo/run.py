@@ -7,11 +7,13 @@ import concurrent.futures
 import contextlib
 import json
 import math
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from archive.kernel import Kernel
 from archive.lineage import Lineage
 from archive.reading import Reading
 from evo.config import Config
@@ -31,12 +33,16 @@ from fitness.opening import open_evaluator
 from fitness.protocol import Certificate, Evaluator
 from operators.base import operator_class
 
+if TYPE_CHECKING:
+    from evo.llm.answering import Answer, Answered
+
 __all__ = ["Run"]
 
 T = TypeVar("T")
 
 MAY_CHANGE = ("name", "budget", "executor", "llm")
 """Sections of a run's config that may be edited between sessions."""
+EMPTY: Mapping[str, Kernel] = MappingProxyType({})
 GROUP_MS = 100.0
 """How long transactions of an inline run may wait for each other; such an evaluation is cheaper to repeat than to sync."""
 
@@ -72,10 +78,12 @@ class Run:
         evaluator_factory: Callable[..., Evaluator] = open_evaluator,
         evaluator_arguments: tuple[Any, ...] | None = None,
         answers_only: bool = False,
+        seeds: Mapping[str, Kernel] = EMPTY,
     ) -> Run:
         """A new run in `out`, or in a new folder under `runs/`.
 
         Args:
+            seeds: kernels to start from beside the problem's own, by a name for their files.
             answers_only: it will be answered by people, so no model has to be given.
             evaluator_factory: picklable; called with `evaluator_arguments`, by default the config's problem, target and settings.
 
@@ -90,6 +98,8 @@ class Run:
         if config.executor.builders is None:  # a run in order depends on how many builds overlap: fixed for all its resumes
             config = config.model_copy(update={"executor": config.executor.model_copy(update={"builders": default_builders()})})
         folder = RunDir.create(config, None if out is None else Path(out))
+        if seeds:
+            folder.write_seeds(seeds)
         return cls(folder, config, evaluator_factory, evaluator_arguments)
 
     @classmethod
@@ -143,6 +153,44 @@ class Run:
 
         return _outside_a_loop(work)
 
+    def begin(self, observer: Observer | None = None) -> None:
+        """Evaluates the seeds, and nothing else: what a run needs before people are asked. Raises as `search`."""
+        _outside_a_loop(lambda: self._answers((), "", observer))
+
+    def tell(self, answers: Sequence[Answer], by: str = "person", observer: Observer | None = None) -> list[Answered]:
+        """Evaluates answers to proposals (`evo.llm.answering`), in their order. Raises as `search`."""
+        return _outside_a_loop(lambda: self._answers(answers, by, observer))
+
+    def ask(self, count: int, out: Path, template: str = "llm_universal") -> list[Path]:
+        """Writes new proposals for people below `out` (`evo.llm.asking`); returns their folders. Raises as `search`."""
+        from evo.llm.asking import ask
+
+        lineage = self._open_lineage()
+        try:
+            return ask(self.config, lineage, self.path, count, out, template)
+        finally:
+            lineage.close()
+
+    def _answers(self, answers: Sequence[Answer], by: str, observer: Observer | None) -> list[Answered]:
+        from evo.llm.answering import Answering
+
+        async def work(session: Session) -> list[Answered]:
+            await session.begin()
+            taker = Answering(session.lineage, session.state, session.engine, by)
+            return [await taker.take(answer) for answer in answers]
+
+        with self._opened(observer, answers_only=True) as session, interrupts(session.stop):
+            return _drive(session.executor, work(session))
+
+    @contextlib.contextmanager
+    def evaluator(self) -> Iterator[Evaluator]:
+        """The run's evaluator, opened in this process, closed at the end."""
+        evaluator = self._factory(*self._arguments)
+        try:
+            yield evaluator
+        finally:
+            evaluator.close()
+
     def stop(self) -> None:
         """Ends `search` soon, cleanly, as Ctrl-C does. Safe from another thread and in a signal handler."""
         if self._session is not None:
@@ -161,7 +209,7 @@ class Run:
         return summary
 
     @contextlib.contextmanager
-    def _opened(self, observer: Observer | None) -> Iterator[Session]:
+    def _opened(self, observer: Observer | None, *, answers_only: bool = False) -> Iterator[Session]:
         """A session with lineage and executor open, both closed at the end whatever happens."""
         fresh = not self._begun
         lineage: Lineage | None = None
@@ -170,7 +218,10 @@ class Run:
             lineage = self._open_lineage()
             with self._folder.log.open("ab") as log:
                 executor = open_executor(self.config, self._factory, self._arguments, log=log)
-                self._session = Session(self.config, lineage, executor, Reporter(self.name, observer))
+                self._session = Session(
+                    self.config, lineage, executor, Reporter(self.name, observer), further_seeds=self._folder.read_seeds,
+                    answers_only=answers_only,
+                )  # fmt: skip
                 yield self._session
                 self._begun = True
         except BaseException:

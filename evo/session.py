@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from archive.base import Archive, Elite
+from archive.candidate import Draft, Proposal
 from archive.descriptors import default_descriptors, parse_descriptors
 from archive.grid import GridArchive
 from archive.kernel import Kernel
@@ -46,12 +47,18 @@ class Session:
         lineage: open for writing, its run started.
         executor: not started yet; `close` is the caller's.
         answers_only: nobody is asked: seeds and answers that came from elsewhere are evaluated, no more.
+        further_seeds: kernels of a language that the search starts from beside the problem's own.
     """
 
     state: State
     engine: Engine
+    seeds: Sequence[Kernel]
+    """The problem's own, and further ones."""
 
-    def __init__(self, config: Config, lineage: Lineage, executor: Executor, reporter: Reporter, *, answers_only: bool = False) -> None:
+    def __init__(
+        self, config: Config, lineage: Lineage, executor: Executor, reporter: Reporter, *, answers_only: bool = False,
+        further_seeds: Callable[[str], Sequence[Kernel]] = lambda language: (),
+    ) -> None:  # fmt: skip
         self.config = config
         self.lineage = lineage
         self.executor = executor
@@ -61,6 +68,7 @@ class Session:
         self.certificate: Certificate | None = None
         self.studio: Studio | None = None
         self.asks_models = needs_models(config) and not answers_only
+        self._further_seeds = further_seeds
         self._interrupted = False
         self._opened = lineage.seconds
 
@@ -92,6 +100,15 @@ class Session:
                 self.stopped = StopReason.INTERRUPTED
         self.reporter.enter(Stage.DONE)
 
+    async def begin(self) -> None:
+        """Evaluates the seeds that were not, and nothing else. Raises UserError when none works."""
+        await self._open()
+        self.reporter.enter(Stage.SEARCH)
+        done = {candidate.number for candidate in self.state.view.seeds}
+        seeds = [(number, kernel) for number, kernel in enumerate(self.seeds) if number not in done]
+        await self.engine.evaluate([(Proposal(number, "seed"), Draft(kernel)) for number, kernel in seeds])
+        check_seeds(self.state.view.seeds)
+
     @property
     def worth_keeping(self) -> bool:
         """Whether anything was found out that a resume could build on."""
@@ -114,7 +131,9 @@ class Session:
             ) from error
         environment = await self.executor.environment()
         self.lineage.environment(environment)
-        seeds = self.executor.seeds()
+        seeds = list(self.executor.seeds())
+        seeds += [kernel for kernel in self._further_seeds(seeds[0].language) if kernel not in seeds]
+        self.seeds = seeds
         archive = self._archive(seeds[0])
         strategy = open_strategy(self.config)
         budget = Budget(self.config.budget, noise=0.0 if self.executor.deterministic else SITTING_NOISE)
