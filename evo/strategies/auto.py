@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from archive.candidate import Candidate, SetValues
+from archive.candidate import AddStatus, Candidate, SetValues
+from archive.evaluation import Outcome
 from archive.kernel import Kernel
 from archive.space import Key
 from archive.values import TunableError
@@ -38,17 +39,18 @@ class Family:
         self.best: list[tuple[float, Key]] = []
         """The best that work, best first."""
         self.first = first.number
-        self.told: list[tuple[Key, float | None]] = []
+        self.told: list[tuple[Key, float | None, bool]] = []
+        """Key, objective, whether it took a cell."""
         self.prospect: Prospect | None = None
         self._fed = 0
 
     def tell(self, candidate: Candidate, key: Key) -> None:
         evaluation = candidate.evaluation
-        if evaluation is None or key in self.numbers:
+        if evaluation is None or evaluation.outcome is Outcome.INFRASTRUCTURE_ERROR or key in self.numbers:
             return
         self.numbers[key] = candidate.number
         objective = evaluation.objective if evaluation.ok else None
-        self.told.append((key, objective))
+        self.told.append((key, objective, candidate.status in (AddStatus.NEW, AddStatus.IMPROVE)))
         if objective is not None:
             self.best.append((objective, key))
             self.best.sort(key=lambda entry: (-entry[0], self.numbers[entry[1]]))
@@ -58,8 +60,8 @@ class Family:
         """The prospect, told everything. It is a function of what was told in which order, not of when it is asked for."""
         if self.prospect is None:
             self.prospect = Prospect(view.space(self.kernel), settings)
-        for key, objective in self.told[self._fed :]:
-            self.prospect.tell(key, objective)
+        for key, objective, elite in self.told[self._fed :]:
+            self.prospect.tell(key, objective, elite=elite)
         self._fed = len(self.told)
         return self.prospect
 
@@ -84,7 +86,7 @@ class Auto(Strategy):
     def __init__(
         self,
         *,
-        initial: Annotated[int, Field(ge=2)] = 10,
+        initial: Annotated[int, Field(ge=2)] = 8,
         without: list[str] | None = None,
         operators: Mapping[str, float] | None = None,
     ) -> None:

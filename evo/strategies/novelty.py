@@ -54,6 +54,7 @@ class Novelty(Strategy):
         self._objectives: list[float] = []
         self._cells: NDArray[np.float64] | None = None
         self._novelty: NDArray[np.float64] = np.zeros(0)
+        self._apart: NDArray[np.float64] = np.zeros((population + 1, population + 1))
         self._evaluated = 0
 
     def ask(self, view: View, rng: Random) -> Move:
@@ -79,9 +80,11 @@ class Novelty(Strategy):
         self._objectives.append(found[0])
         if len(self._numbers) > self._size:
             self._forget()
-        apart = np.abs(self._cells[:, None] - self._cells[None]).sum(axis=2)
-        apart.partition(min(self._nearest, len(apart) - 1), axis=1)
-        self._novelty = apart[:, : self._nearest + 1].mean(axis=1)
+        count = len(self._cells)
+        near = np.abs(self._cells - cell).sum(axis=1)
+        self._apart[count - 1, :count] = self._apart[:count, count - 1] = near
+        nearest = np.partition(self._apart[:count, :count], min(self._nearest, count - 1), axis=1)
+        self._novelty = nearest[:, : self._nearest + 1].mean(axis=1)
 
     def _forget(self) -> None:
         """The oldest goes, except the fastest."""
@@ -89,3 +92,5 @@ class Novelty(Strategy):
         gone = 1 if self._objectives[0] == max(self._objectives) else 0
         del self._numbers[gone], self._objectives[gone]
         self._cells = np.delete(self._cells, gone, axis=0)
+        kept = [place for place in range(len(self._cells) + 1) if place != gone]
+        self._apart[: len(kept), : len(kept)] = self._apart[np.ix_(kept, kept)]

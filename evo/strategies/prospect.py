@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -10,23 +11,32 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from archive.recorded import RecordedSpace
 from archive.space import Key, Space
 from archive.values import EmptySpaceError, kind_of
 from evo.strategies.surrogate import Floats, Posterior, log_expected_improvement
 
 __all__ = ["PARTS", "Encoding", "Prospect", "ProspectSettings"]
 
-PARTS = ("spread", "squash", "lengthscales", "feasibility", "neighbours", "samples", "crossover", "restlessness")
+PARTS = ("spread", "squash", "lengthscales", "feasibility", "neighbours", "samples", "crossover", "elites", "restlessness")
 """What can be left out for an ablation."""
+WIDE = 12
+"""Tunables from which on lengthscales are expected to be longer, and more points are needed to fit them."""
+COUNTABLE = 20_000
+"""Combinations up to which legal ones are counted."""
+ELITES = 64
+"""Other cells' latest elites that are remembered."""
+BEST = 16
+"""The best keys that are mixed with each other, and whose neighbourhoods are looked through in the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProspectSettings:
     """Sizes; chosen by leaving kernels out (see `evo.strategies.auto`)."""
 
-    initial: int = 10
+    initial: int = 8
     """Evaluations spread over the space before the surrogate is asked."""
-    elites: int = 5
+    elites: int = 3
     """Of the best points so many have all their neighbours in the pool."""
     samples: int = 12
     """Random configurations that join the pool per evaluation."""
@@ -42,8 +52,8 @@ class ProspectSettings:
     """Factor between the numbers of points at which they are fitted again."""
     squash: float = 0.5
     """Slope of what the surrogate sees below the median."""
-    typical: float = 1.5
-    """Prior median of lengthscales."""
+    typical: float = 2.5
+    """Prior median of lengthscales, where there are up to `WIDE` tunables."""
     failed: float = 0.1
     """Quantile of the working objectives that stands for a failure."""
     doubt: float = 0.25
@@ -100,13 +110,19 @@ class Prospect:
         """Their objectives; NaN for failures."""
         self._best: list[tuple[float, Key]] = []
         """The best keys, best first."""
+        self._elites: deque[Key] = deque(maxlen=ELITES)
+        """Those that took a cell of the archive lately."""
         self._surrounded: set[Key] = set()
         self._pool: list[Key] = []
         self._place: dict[Key, int] = {}
-        self._posterior = Posterior(self._encoding.groups, typical=self._settings.typical, pool=settings.pool + 256)
+        wide = max(1.0, len(self._encoding.free) / WIDE)
+        self._tuned_on = round(settings.tuned_on * wide)
+        self._posterior = Posterior(self._encoding.groups, typical=settings.typical * wide, pool=settings.pool + 256)
         self._tune_at = settings.initial
         self._improved_at = 0
-        self._small = space.size is not None and space.size <= settings.pool
+        # Counting a large constrained space takes seconds; a recorded one knows its size.
+        countable = space.product <= COUNTABLE or isinstance(space, RecordedSpace)
+        self._small = countable and space.size is not None and space.size <= settings.pool
         self._scores: Floats | None = None
 
     # ── what came of it ──
@@ -115,8 +131,8 @@ class Prospect:
     def evaluations(self) -> int:
         return len(self._known)
 
-    def tell(self, key: Key, objective: float | None) -> None:
-        """The objective of a key (None: it failed). What is told again counts no more."""
+    def tell(self, key: Key, objective: float | None, *, elite: bool = False) -> None:
+        """The objective of a key (None: it failed), and whether it took a cell. What is told again counts no more."""
         if key in self._known:
             return
         self._known[key] = objective
@@ -132,7 +148,9 @@ class Prospect:
                 self._improved_at = len(self._known)
             self._best.append((objective, key))
             self._best.sort(key=lambda entry: -entry[0])
-            del self._best[4 * self._settings.elites :]
+            del self._best[BEST:]
+            if elite and "elites" not in self._settings.without:
+                self._elites.append(key)
         if len(self._keys) > self._settings.most_points:
             self._thin()
         if self.modelled:
@@ -160,7 +178,7 @@ class Prospect:
         if "lengthscales" in self._settings.without:
             return
         targets = self._targets()[:, 0]
-        count, most = len(targets), self._settings.tuned_on
+        count, most = len(targets), self._tuned_on
         if count > most:
             order = np.argsort(-targets, kind="stable")
             rest = np.sort(order[most // 2 :])
@@ -217,6 +235,8 @@ class Prospect:
             return
         for _ in range(self._settings.crossovers):
             (_, one), (_, other) = rng.sample(self._best, 2)
+            if self._elites and rng.random() < 0.25:
+                other = self._elites[rng.randrange(len(self._elites))]
             mixed = tuple(a if rng.random() < 0.5 else b for a, b in zip(one, other, strict=True))
             if self.space.legal_key(mixed):
                 yield mixed
@@ -283,9 +303,10 @@ class Prospect:
         return "restlessness" not in self._settings.without and since > max(30, len(self._known) // 5)
 
     def _elsewhere(self, rng: Random, fresh: Callable[[Key], bool]) -> Key | None:
-        """An unknown neighbour of one of the best, or a configuration far from all that is known."""
+        """An unknown neighbour of one of the best or of another cell's elite, or a configuration far from all that is known."""
         if rng.random() < 0.5:
-            _, key = rng.choice(self._best[:4])
+            among = [key for _, key in self._best[:4]] if not self._elites or rng.random() < 0.5 else self._elites
+            key = among[rng.randrange(len(among))]
             near = [other for other in self.space.neighbour_keys(key) if other not in self._known and fresh(other)]
             if near:
                 return rng.choice(near)

@@ -20,6 +20,9 @@ DEFAULT_OPERATORS: Mapping[str, float] = {
 }
 MUTATIONS: Mapping[str, float] = {"mutate_neighbour": 3.0, "mutate_uniform": 2.0, "mutate_many": 1.0}
 
+WIDER = "mutate_many"
+"""The operator for parents whose neighbourhood is used up."""
+
 Scored = tuple[float, int]
 """Objective and number of a candidate that works."""
 
@@ -51,9 +54,13 @@ class Variation:
 
     def __init__(self, weights: Mapping[str, float], *, adaptive: bool = False) -> None:
         self._choice = OperatorChoice(weights, adaptive=adaptive)
+        self._worn: set[int] = set()
+        """Parents whose near neighbours were all proposed: looking for one more costs more than it brings."""
 
     def move(self, parent: int, partner: Callable[[], int | None], rng: Random) -> Move:
         """A move from `parent`; `partner` gives a second one (None: there is none) when the operator needs it."""
+        if parent in self._worn and WIDER in self._choice.weights:
+            return Move(WIDER, (parent,))
         name = self._choice.choose(rng) or "mutate_uniform"
         if self._choice.parents.get(name, 1) > 1:
             other = partner()
@@ -64,3 +71,5 @@ class Variation:
 
     def tell(self, candidate: Candidate) -> None:
         self._choice.tell(candidate)
+        if candidate.notes.get("widened") and candidate.proposal.parents:
+            self._worn.add(candidate.proposal.parents[0])

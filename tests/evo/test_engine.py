@@ -221,7 +221,7 @@ def test_one_seed_that_works_is_enough(tmp_path: Path) -> None:
     broken = "TILE = 1 # evo: {1, 2}\nVECTOR = 0 # evo: {0}\nUNROLL = 7 # evo: {7}\n"
     summary = make_run(tmp_path / "run", Instant(sources=(broken, SMALL_SEED)), budget={"evaluations": 5}).search(picture=False)
     assert summary.outcomes["ok"] == 4
-        assert 0 not in {c.proposal.parents[0] for c in finished(tmp_path / "run")[2:]}
+    assert 0 not in {c.proposal.parents[0] for c in finished(tmp_path / "run")[2:]}
 
 
 @WAYS
