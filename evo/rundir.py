@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archive.kernel import Kernel
 from evo.config import Config, load_config
 from evo.errors import UserError
 
@@ -29,6 +31,7 @@ class RunDir:
     run.db         the lineage; everything else can be made again from it
     config.yaml    the resolved config; its `budget` and `executor` may be edited before a resume
     run.log        what worker processes printed
+    seeds/         further kernels that the search starts from, beside the problem's own
     best.EXT       the best kernel's source
     summary.json   how the last session ended
     picture.png    convergence and archive
@@ -115,6 +118,17 @@ class RunDir:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             raise
+
+    def read_seeds(self, language: str) -> list[Kernel]:
+        """The further kernels in `seeds/`, by file name; none where there is no such folder."""
+        files = sorted(path for path in (self.path / "seeds").glob(f"*{SUFFIXES.get(language, '.txt')}") if path.is_file())
+        return [Kernel(language, path.read_text(encoding="utf-8"), f"seeds/{path.name}") for path in files]
+
+    def write_seeds(self, kernels: Mapping[str, Kernel]) -> None:
+        """Puts kernels into `seeds/`, in this order, each under its name. For a run that has not begun."""
+        (self.path / "seeds").mkdir(exist_ok=True)
+        for number, (name, kernel) in enumerate(kernels.items()):
+            self.write(self.path / "seeds" / f"{number:02}-{name}{SUFFIXES.get(kernel.language, '.txt')}", kernel.source)
 
     def remove(self) -> None:
         """Takes the whole folder away: for a run that could not begin."""

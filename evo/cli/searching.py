@@ -36,16 +36,22 @@ def run(
     config: Annotated[str, typer.Argument(help="A config file, or the name of a shipped experiment (softmax, …).")],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder; runs/NAME-TIME by default.")] = None,
+    warm_from: Annotated[
+        list[str] | None, typer.Option("--warm-from", metavar="RUN", help="Start from this run's elites, too, measured anew; repeatable.")
+    ] = None,
     no_plot: NoPlot = False,
     json: AsJson = False,
 ) -> None:
     """Evolve a kernel as CONFIG says and certify the winner."""
+    from evo.cli.runs import find_run
     from evo.config import load_config
 
     resolved = load_config(find_config(config), overrides or ())
     from evo.run import Run
+    from evo.warm import elites_of
 
-    search(Run.create(resolved, out), plot=not no_plot, json=json)
+    seeds = elites_of([find_run(each) for each in warm_from or ()], resolved.target.name)
+    search(Run.create(resolved, out, seeds=seeds), plot=not no_plot, json=json)
 
 
 def resume(run: AnyRun, no_plot: NoPlot = False, json: AsJson = False) -> None:

@@ -120,7 +120,8 @@ def _sentence(subject: Subject) -> str:
 def _problem(subject: Subject, guessed: Guess, graph: Graph | None, measure: Sequence[Mapping[str, int]]) -> str:
     names = ", ".join(parameter.name for parameter in guessed.inputs)
     sizes = ", ".join(guessed.sizes)
-    full, small, held_out = _shapes(guessed, measure)
+    reduces = graph is not None and any(node.kind == "reduce" for node in graph.nodes)
+    full, small, held_out = _shapes(guessed, measure, least=1 if reduces else 16)
     moved = " + ".join(_bytes(each) for each in guessed.arguments)
     work = " + ".join(_elements(result) for result in guessed.outputs)
     flops, said = f"{work}", "one operation per result, which is certainly needed: raise it to what the computation takes"
@@ -228,8 +229,12 @@ def _longest(guessed: Guess) -> str:
     return guessed.sizes[0] if len(guessed.sizes) == 1 else f"max({', '.join(guessed.sizes)})"
 
 
-def _shapes(guessed: Guess, measure: Sequence[Mapping[str, int]]) -> tuple[str, str, str]:
-    """Search, small and held-out shapes as source text; the largest argument has about TOTAL elements."""
+def _shapes(guessed: Guess, measure: Sequence[Mapping[str, int]], least: int) -> tuple[str, str, str]:
+    """Search, small and held-out shapes as source text; the largest argument has about TOTAL elements.
+
+    Errors are judged by the scale of a row: where a row is one value of an elementwise function, that is its own scale, and
+    what cancels in float32 (1 + tanh(-9)) could not be forgiven. So the last size is `least` at least.
+    """
     sizes = guessed.sizes
     full: list[tuple[int, ...]]
     small: list[tuple[int, ...]]
@@ -249,6 +254,7 @@ def _shapes(guessed: Guess, measure: Sequence[Mapping[str, int]]) -> tuple[str, 
         full = [(*([side] * (len(sizes) - 1)), 256), (*([side // 2] * (len(sizes) - 1)), 1024)]
         small = [tuple(itertools.islice(itertools.cycle(start), len(sizes))) for start in ((3, 5, 7), (1, 2, 17), (2, 9, 4))]
         held_out = [tuple(extent + 3 for extent in full[0]), tuple(max(2, extent - 5) for extent in full[1])]
+    small = [(*row[:-1], max(least, row[-1])) for row in small]
     if measure:
         full = [tuple(one[size] for size in sizes) for one in measure]
         held_out = [tuple(extent * 3 // 4 + 1 for extent in full[0]), tuple(extent * 9 // 8 + 3 for extent in full[-1])]

@@ -71,15 +71,17 @@ INLINE real exponential(real x) {
 #if EXP == 0
     return std::exp(x);
 #else
-    const float clipped = x > 88.7f ? 88.7f : x < -87.3f ? -87.3f : x;
-    const int32_t n = static_cast<int32_t>(clipped * 1.44269504f + (clipped < 0 ? -0.5f : 0.5f));
-    const float k = static_cast<float>(n);
+    float clipped = x < -87.3f ? -87.3f : x;
+    clipped = clipped > 88.7f ? 88.7f : clipped;
+    const float k = __builtin_floorf(clipped * 1.44269504f + 0.5f);
+    const int32_t n = static_cast<int32_t>(k);
     const float f = (clipped - k * 0.693359375f) + k * 2.12194440e-4f;
     const float q = 4.99999935e-1f + f * (1.66665205e-1f + f * (4.16683855e-2f + f * (8.36873655e-3f + f * 1.38148491e-3f)));
     const float p = 1.0f + f * (1.0f + f * q);
-    const float half = __builtin_bit_cast(float, (n / 2 + 127) << 23), rest = __builtin_bit_cast(float, (n - n / 2 + 127) << 23);
-    const float y = p * half * rest;
-    return x > 88.72283f ? std::numeric_limits<float>::infinity() : x != x ? x : y;
+    const int32_t half = n >> 1;
+    const float y = p * __builtin_bit_cast(float, (half + 127) << 23) * __builtin_bit_cast(float, (n - half + 127) << 23);
+    const float bounded = x > 88.72283f ? std::numeric_limits<float>::infinity() : y;
+    return x != x ? x : bounded;
 #endif
 }
 """

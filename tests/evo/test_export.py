@@ -103,17 +103,17 @@ def test_the_packages_own_test_passes_where_it_is_installed(installed: Path, ben
 def test_what_was_not_verified_falls_back(installed: Path) -> None:
     program = """
 import fast_gelu, numpy as np
-x, bias = np.ones((3, 5), np.float32), np.zeros(5, np.float32)
+x, bias = np.ones((3, 50), np.float32), np.zeros(50, np.float32)
 assert fast_gelu.explain(x, bias).startswith("kernel")
 wide = np.ones((2, 40_000), np.float32)
 assert "outside" in fast_gelu.explain(wide, np.zeros(40_000, np.float32))
 assert np.allclose(fast_gelu.gelu(wide, np.zeros(40_000, np.float32)), 0.841192, atol=1e-4)
 double = fast_gelu.gelu(x.astype(np.float64), bias.astype(np.float64))
 assert double.dtype == np.float64 and "float64" in fast_gelu.explain(x.astype(np.float64), bias)
-out = fast_gelu.aligned_empty((3, 5), np.float32)
+out = fast_gelu.aligned_empty((3, 50), np.float32)
 assert fast_gelu.gelu(x, bias, out=out) is out
 assert np.array_equal(fast_gelu.gelu(x[::2, ::-1], bias), fast_gelu.gelu(np.ascontiguousarray(x[::2, ::-1]), bias))
-try: fast_gelu.gelu(x, np.zeros(6, np.float32))
+try: fast_gelu.gelu(x, np.zeros(60, np.float32))
 except ValueError as error: assert "cols" in str(error)
 else: raise AssertionError("contradicting shapes were taken")
 """
@@ -127,8 +127,8 @@ def test_c_programs_can_be_built_against_it(bench: Path, tmp_path: Path) -> None
     package = bench / "fast_gelu"
     assert subprocess.run(["sh", "build.sh"], cwd=package, check=False).returncode == 0
     (tmp_path / "main.c").write_text(
-        '#include "fast_gelu.h"\n#include <stdio.h>\nint main(void) {\n    static float x[32], bias[8], y[32];\n    x[0] = 1;\n'
-        '    printf("%d %.4f ", gelu(x, bias, y, 4, 8), y[0]);\n    printf("%d\\n", gelu(x, bias, y, 1 << 20, 8));\n    return 0;\n}\n'
+        '#include "fast_gelu.h"\n#include <stdio.h>\nint main(void) {\n    static float x[128], bias[32], y[128];\n    x[0] = 1;\n'
+        '    int first = gelu(x, bias, y, 4, 32);\n    printf("%d %.4f ", first, y[0]);\n    printf("%d\\n", gelu(x, bias, y, 1 << 20, 32));\n    return 0;\n}\n'
     )
     folder = package / "fast_gelu"
     links = [f"-I{folder}/csrc", f"-L{folder}", "-lfast_gelu", f"-Wl,-rpath,{folder}"]
