@@ -23,6 +23,8 @@ MOST_CHARACTERS = 200_000
 """A kernel that is larger than this is no kernel."""
 ALIKE = 0.9
 """Share of a SEARCH block that has to agree with a place of the source for it to count as meant."""
+LEAST_PART = 8
+"""Characters that a SEARCH block needs to mean a part of a line."""
 CLEARLY = 0.03
 """How much better than the second-best place the best one has to be."""
 
@@ -188,7 +190,13 @@ def apply_edits(source: str, edits: Sequence[Edit]) -> str | Complaint:
                 return Complaint("empty_search", f"SEARCH block {number} is empty. Quote the lines that are to be replaced.")
             source = edit.new
             continue
-        place = _place(lines, edit.old.splitlines(keepends=True), number)
+        old = edit.old.splitlines(keepends=True)
+        place = _place(lines, old, number)
+        part = edit.old.strip("\n")
+        if place is None and len(part.strip()) >= LEAST_PART and source.count(part) == 1:
+            source = source.replace(part, edit.new.strip("\n"), 1)
+            continue
+        place = place or _nearest(lines, old, number)
         if isinstance(place, Complaint):
             return place
         start, end = place
@@ -197,8 +205,8 @@ def apply_edits(source: str, edits: Sequence[Edit]) -> str | Complaint:
     return source
 
 
-def _place(lines: list[str], old: list[str], number: int) -> tuple[int, int] | Complaint:
-    """The lines (start, end) that a SEARCH block means."""
+def _place(lines: list[str], old: list[str], number: int) -> tuple[int, int] | Complaint | None:
+    """The lines (start, end) that a SEARCH block quotes whole; None when there are none."""
     while old and not old[0].strip():
         old = old[1:]
     while old and not old[-1].strip():
@@ -218,7 +226,7 @@ def _place(lines: list[str], old: list[str], number: int) -> tuple[int, int] | C
                 "ambiguous_search",
                 f"SEARCH block {number} fits {len(found)} places (lines {at}). Quote more lines around the one you mean.",
             )
-    return _nearest(lines, old, number)
+    return None
 
 
 def _nearest(lines: list[str], old: list[str], number: int) -> tuple[int, int] | Complaint:

@@ -49,6 +49,8 @@ class Told:
     cell: Mapping[str, str]
     bottleneck: str
     diagnostics: tuple[Diagnostic, ...]
+    ceiling: str = ""
+    """The measured roofline, as far as the profile tells it."""
     changes: str = ""
     """A diff to another kernel, where one is shown."""
 
@@ -82,6 +84,7 @@ def tell(candidate: Candidate, view: View, changes: str = "") -> Told:
         cell=descriptors.label(candidate.cell) if named and isinstance(descriptors, Descriptors) and candidate.cell is not None else {},
         bottleneck=bottleneck(profile),
         diagnostics=() if evaluation is None else tuple(_shortened(one) for one in evaluation.diagnostics),
+        ceiling=_ceiling(profile),
         changes=changes,
     )
 
@@ -106,6 +109,14 @@ def bottleneck(profile: Mapping[str, Value]) -> str:
     if share >= 0.5:
         return "memory latency and stores: streaming stores, prefetching and fewer passes may help"
     return "latency: dependent operations, too few independent accumulators, or too many passes over the data"
+
+
+def _ceiling(profile: Mapping[str, Value]) -> str:
+    bandwidth, rate, share = profile.get("bandwidth"), profile.get("flop_rate"), profile.get("roofline_share")
+    if not isinstance(bandwidth, (int, float)) or not isinstance(share, (int, float)) or share <= 0:
+        return ""
+    flops = f" and {rate / 1e9:.3g} GFLOP/s" if isinstance(rate, (int, float)) and rate > 0 else ""
+    return f"it moves {bandwidth / 1e9:.3g} GB/s{flops}; at the measured roofline it would move {bandwidth / share / 1e9:.3g} GB/s"
 
 
 def strengths(one: Candidate, other: Candidate) -> tuple[str, str]:

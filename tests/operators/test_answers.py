@@ -65,6 +65,10 @@ def test_several_blocks_apply_in_order_inside_fences_with_windows_line_ends() ->
     assert read(answer, PARENT, "cpp") == PARENT.replace("x[i] * 2.0f", "2.0f * x[i]")
 
 
+def test_a_part_of_a_line_may_be_quoted() -> None:
+    assert read(edit("#define TILE 8", "#define TILE 16"), PARENT, "cpp") == PARENT.replace("TILE 8 ", "TILE 16 ")
+
+
 def test_lines_can_be_deleted() -> None:
     answer = "<<<<<<< SEARCH\n        y[i] += 1.0f;\n=======\n>>>>>>> REPLACE\n"
     assert read(answer, PARENT, "cpp") == PARENT.replace("        y[i] += 1.0f;\n", "")
