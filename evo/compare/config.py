@@ -74,7 +74,7 @@ class StrategyEntry(StrategySection):
 
     @property
     def shown(self) -> str:
-        return self.label or self.name
+        return self.label or (self.name.rpartition(":")[2] if ".py:" in self.name else self.name)
 
 
 class CompareBudget(Section):
@@ -160,7 +160,7 @@ class CompareConfig(Section):
 
 
 def load_comparison(path: Path | str, overrides: Sequence[str] = ()) -> CompareConfig:
-    """Reads a comparison's file and applies `--set` overrides; relative paths of problems are relative to the file.
+    """Reads a comparison's file and applies `--set` overrides; relative paths in it are relative to the file.
 
     Raises:
         UserError: with file, line, key, found, expected and remedy.
@@ -172,7 +172,10 @@ def load_comparison(path: Path | str, overrides: Sequence[str] = ()) -> CompareC
     document.values.setdefault("name", path.stem)
     entries = document.values.get("problems")
     if isinstance(entries, list):
-        document.values["problems"] = [_located(entry, path.resolve().parent) for entry in entries]
+        document.values["problems"] = [_located(entry, "problem", path.resolve().parent) for entry in entries]
+    contestants = document.values.get("strategies")
+    if isinstance(contestants, list):
+        document.values["strategies"] = [_located(entry, "name", path.resolve().parent) for entry in contestants]
     return parse_comparison(document)
 
 
@@ -186,10 +189,12 @@ def parse_comparison(document: Document | dict[str, Any]) -> CompareConfig:
         raise explain(error.errors(include_url=False), document, CompareConfig) from error
 
 
-def _located(entry: object, folder: Path) -> object:
-    """An entry whose file, when there is one beside the config, is named absolutely."""
+def _located(entry: object, key: str, folder: Path) -> object:
+    """An entry whose file, when there is one beside the config, is named absolutely (`FILE.py:CLASS` too)."""
     if isinstance(entry, dict):
-        return {**entry, "problem": _located(entry["problem"], folder)} if isinstance(entry.get("problem"), str) else entry
-    if isinstance(entry, str) and ("/" in entry or Path(entry).suffix) and (folder / entry).exists():
-        return str(folder / entry)
+        return {**entry, key: _located(entry[key], key, folder)} if isinstance(entry.get(key), str) else entry
+    if isinstance(entry, str):
+        file, colon, name = entry.partition(":") if ".py:" in entry else (entry, "", "")
+        if ("/" in file or Path(file).suffix) and (folder / file).exists():
+            return f"{folder / file}{colon}{name}"
     return entry

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,15 +63,16 @@ def run_all(tasks: Sequence[Task], out: Path, *, jobs: int, observer: Callable[[
     begun = time.monotonic()
     with Journal(out / "runs.jsonl", FORMAT) as journal:
         known = {row["run"]: row for row in journal.rows}
-        outcomes = {task.identity: Outcome.from_row(known[task.identity], task) for task in tasks if task.identity in known}
+        wanted = {task.identity: task for task in tasks}  # two labels of one strategy share their runs
+        outcomes = {identity: Outcome.from_row(known[identity], task) for identity, task in wanted.items() if identity in known}
         kept = len(outcomes)
-        todo = [task for task in tasks if task.identity not in outcomes]
-        observer(Advance(kept, len(tasks), kept, 0.0))
+        todo = [task for identity, task in wanted.items() if identity not in outcomes]
+        observer(Advance(kept, len(wanted), kept, 0.0))
         for task, outcome in finished(todo, out, jobs):
             journal.append(outcome.row(task.identity))
             outcomes[task.identity] = outcome
-            observer(Advance(len(outcomes), len(tasks), kept, time.monotonic() - begun, task.name))
-    return [outcomes[task.identity] for task in tasks]
+            observer(Advance(len(outcomes), len(wanted), kept, time.monotonic() - begun, task.name))
+    return [replace(outcomes[task.identity], problem=task.problem, strategy=task.strategy, seed=task.seed) for task in tasks]
 
 
 def finished(todo: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task, Outcome]]:

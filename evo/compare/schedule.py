@@ -62,7 +62,7 @@ def schedule(config: CompareConfig) -> list[Task]:
         for problem in config.problems:
             for entry in config.contestants:
                 plain = run_config(config, problem, entry, seed)
-                depends = [plain, contents[problem.label], strategy_text(entry.name), __version__, config.remeasure_elites]
+                depends = [{**plain, "problem": contents[problem.label]}, strategy_text(entry.name), __version__, config.remeasure_elites]
                 identity = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:20]
                 tasks.append(
                     Task(

@@ -1,12 +1,18 @@
-"""Strategies by name: those of this package, and third-party ones from the entry-point group `evo.strategies`."""
+"""Strategies by name: those of this package, those in a file of the user's own (`FILE.py:CLASS`), and third-party ones from the
+entry-point group `evo.strategies`.
+"""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import inspect
+import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from evo.errors import UserError
@@ -49,6 +55,8 @@ def strategy_class(name: str) -> type[Strategy]:
     if name in BUILT_IN:
         module, attribute = BUILT_IN[name]
         found: object = getattr(importlib.import_module(module), attribute)
+    elif ".py:" in name:
+        found = _from_file(name)
     else:
         points = tuple(entry_points(group=GROUP, name=name))
         if not points:
@@ -74,6 +82,41 @@ def strategy_class(name: str) -> type[Strategy]:
             f"The strategy `{name}` is not a Strategy.", key="strategy.name", found=repr(found), expected="a subclass of evo.Strategy"
         )
     return found
+
+
+def _from_file(reference: str) -> object:
+    """`FILE.py:CLASS` as that class. The file is loaded once in each process.
+
+    Raises:
+        UserError: there is no such file or class, or the file cannot be executed.
+    """
+    file, _, attribute = reference.rpartition(":")
+    path = Path(file).expanduser().resolve()
+    module_name = f"evo_strategy_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UserError(
+                "There is no such strategy file.", key="strategy.name", file=path, found="no Python file", expected="FILE.py:CLASS"
+            )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise UserError(
+                f"The strategy's file cannot be executed: {type(error).__name__}: {error}.", key="strategy.name", file=path,
+                line=getattr(error, "lineno", None), remedy="Repair it.",
+            ) from error  # fmt: skip
+    if not hasattr(module, attribute):
+        classes = [name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module_name]
+        raise UserError(
+            f"There is no `{attribute}` in the strategy's file.", key="strategy.name", file=path, found=", ".join(classes) or "no class",
+            expected="FILE.py:CLASS",
+        )  # fmt: skip
+    return getattr(module, attribute)
 
 
 def create_strategy(name: str, parameters: Mapping[str, Any], operators: Mapping[str, float] | None = None) -> Strategy:
