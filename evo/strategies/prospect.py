@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archive.recorded import RecordedSpace
 from archive.space import Key, Space
-from archive.values import EmptySpaceError, kind_of
+from archive.values import EmptySpaceError
+from evo.strategies.encoding import Encoding
 from evo.strategies.surrogate import Floats, Posterior, log_expected_improvement
 
-__all__ = ["PARTS", "Encoding", "Prospect", "ProspectSettings"]
+__all__ = ["PARTS", "Prospect", "ProspectSettings"]
 
 PARTS = ("spread", "squash", "lengthscales", "feasibility", "neighbours", "samples", "crossover", "elites", "restlessness")
 """What can be left out for an ablation."""
@@ -44,7 +44,7 @@ class ProspectSettings:
     """Mixtures of two of the best that join it."""
     pool: int = 512
     """Members kept, the most promising ones."""
-    most_points: int = 640
+    most_points: int = 448
     """Data kept: when there is more, the best half of it and the latest."""
     tuned_on: int = 80
     """Points that lengthscales are fitted to."""
@@ -61,34 +61,6 @@ class ProspectSettings:
     restless: float = 0.12
     """Share of proposals that follow another acquisition after a long time without an improvement."""
     without: frozenset[str] = field(default_factory=frozenset)
-
-
-class Encoding:
-    """Keys as points: ranks as shares of their range; of strings and more than two bools, halves of an indicator vector."""
-
-    def __init__(self, space: Space) -> None:
-        self._tables: list[tuple[int, Floats]] = []
-        groups: list[int] = []
-        for dimension, domain in enumerate(space.domains):
-            if len(domain) < 2:
-                continue
-            if kind_of(domain[0]) in ("bool", "string") and len(domain) > 2:
-                table = np.eye(len(domain)) / 2
-            else:
-                order = sorted(range(len(domain)), key=domain.__getitem__)
-                table = np.empty((len(domain), 1))
-                table[order, 0] = np.linspace(0.0, 1.0, len(domain))
-            groups += [len(self._tables)] * table.shape[1]
-            self._tables.append((dimension, table))
-        self.groups: NDArray[np.intp] = np.array(groups, dtype=np.intp)
-        self.free = tuple(dimension for dimension, _ in self._tables)
-
-    def points(self, keys: Sequence[Key]) -> Floats:
-        """(len(keys), columns)."""
-        if not keys or not self._tables:
-            return np.zeros((len(keys), len(self.groups)))
-        indices = np.array(keys, dtype=np.intp)
-        return np.concatenate([table[indices[:, dimension]] for dimension, table in self._tables], axis=1)
 
 
 class Prospect:
@@ -219,12 +191,19 @@ class Prospect:
                     entering += self._around(key, rng)
         if "samples" not in settings.without:
             wanted = settings.samples if len(self._pool) > settings.pool // 2 else settings.pool // 2
-            entering += [self.space.sample_key(rng) for _ in range(wanted)]
+            entering += self._samples(rng, wanted)
         if "crossover" not in settings.without:
             entering += self._mixtures(rng)
         self._enter_pool(entering)
         if len(self._pool) > settings.pool + settings.pool // 4:
             self._shrink()
+
+    def _samples(self, rng: Random, count: int) -> list[Key]:
+        """Random legal keys; none where the constraints are too tight to find any by chance."""
+        try:
+            return [self.space.sample_key(rng) for _ in range(count)]
+        except EmptySpaceError:
+            return []
 
     def _around(self, key: Key, rng: Random, most: int = 160) -> list[Key]:
         near = self.space.neighbour_keys(key, "any")
@@ -326,12 +305,7 @@ class Prospect:
 
     def _spread(self, rng: Random, fresh: Callable[[Key], bool], draws: int = 24) -> Key | None:
         """Of some random configurations the one farthest from all that is known."""
-        try:
-            drawn = [
-                key for key in dict.fromkeys(self.space.sample_key(rng) for _ in range(draws)) if key not in self._known and fresh(key)
-            ]
-        except EmptySpaceError:
-            return None
+        drawn = [key for key in dict.fromkeys(self._samples(rng, draws)) if key not in self._known and fresh(key)]
         if not drawn or not self._keys or "spread" in self._settings.without:
             return drawn[0] if drawn else None
         points = self._encoding.points(drawn)

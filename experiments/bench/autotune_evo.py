@@ -3,19 +3,23 @@
     export EVO_AUTOTUNE_BENCH=…/autotune_bench.py
     python experiments/bench/autotune_evo.py --spaces A,B --contestants evo:auto,random --out runs.jsonl
     python experiments/bench/autotune_evo.py --report runs.jsonl
+    python experiments/bench/autotune_evo.py --summary runs.jsonl [--csv FILE]
     python experiments/bench/autotune_evo.py --speed FILE.csv.gz [--strategy auto] [--evaluations 400]
 
 `--bench PATH` does as the variable. All other arguments are the benchmark's own; its file is imported, never copied, and its
 contestants stay available. Contestants of ours are `evo:STRATEGY`, and `evo:auto-PART` for `auto` without one of its parts. A
-search starts from a configuration drawn at random, not from one that is known to work. `--speed` runs the whole engine, with
-archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
+search starts from a configuration drawn at random, not from one that is known to work. `--summary` gives the mean of best/found
+over spaces with its standard error (over seeds; the spaces are fixed), and writes every run as a row. `--speed` runs the whole
+engine, with archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -44,6 +48,7 @@ from evo.strategies.registry import create_strategy, strategy_names
 from operators.base import Context, operator
 
 VARIABLE = "EVO_AUTOTUNE_BENCH"
+BUDGETS = (25, 50, 100, 200, 400)
 BARREN = 400
 """Proposals in a row without a new configuration after which a search has ended."""
 
@@ -123,6 +128,33 @@ def load(path: str) -> ModuleType:
     return module
 
 
+def summarise(bench: ModuleType, runs: Path, csv: Path | None) -> None:
+    """Prints a line per contestant: mean of best/found at each budget, standard error in brackets."""
+    spaces: dict[str, Any] = {}
+    shares: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for line in runs.read_text().splitlines():
+        row = json.loads(line)
+        space = spaces.setdefault(row["space"], bench.Space(row["space"]))
+        found = [bench.at(row["curve"], budget) for budget in BUDGETS if budget <= row["budget"]]
+        shares.setdefault(row["contestant"], {}).setdefault(space.stem, {})[row["seed"]] = [space.best / x if x else 0.0 for x in found]
+    for contestant, by_space in shares.items():
+        columns = []
+        for place in range(min(len(found) for seeds in by_space.values() for found in seeds.values())):
+            values = [[found[place] for found in seeds.values()] for seeds in by_space.values()]
+            error = sum(statistics.variance(one) / len(one) for one in values if len(one) > 1) ** 0.5 / len(values)
+            columns.append(f"{statistics.mean(map(statistics.mean, values)):.3f} ({error:.3f})")
+        fewest = min(map(len, by_space.values()))
+        print(f"{contestant:28} {len(by_space)} spaces, {fewest:2} seeds  " + "  ".join(columns))
+    if csv is not None:
+        lines = ["contestant,space,seed," + ",".join(f"at_{budget}" for budget in BUDGETS)]
+        for contestant, by_space in shares.items():
+            for stem, seeds in by_space.items():
+                for seed, found in sorted(seeds.items()):
+                    cells = [f"{value:.4f}" for value in found] + [""] * (len(BUDGETS) - len(found))
+                    lines.append(",".join([contestant, stem, str(seed), *cells]))
+        csv.write_text("\n".join(lines) + "\n")
+
+
 def speed(file: Path, strategy: str, evaluations: int) -> None:
     """Times a whole run on a recorded space."""
     from evo.config import parse_config
@@ -152,6 +184,8 @@ def main() -> None:
     parser.add_argument("--speed", type=Path)
     parser.add_argument("--strategy", default="auto")
     parser.add_argument("--evaluations", type=int, default=400)
+    parser.add_argument("--summary", type=Path)
+    parser.add_argument("--csv", type=Path)
     ours, rest = parser.parse_known_args()
     if ours.speed:
         for strategy in ours.strategy.split(","):
@@ -161,6 +195,9 @@ def main() -> None:
         print(f"autotune_evo: nothing measured, for there is no benchmark: set {VARIABLE} to the path of its file, or give --bench")
         return
     bench = load(ours.bench)
+    if ours.summary:
+        summarise(bench, ours.summary, ours.csv)
+        return
     for name in strategy_names():
         bench.CONTESTANTS[f"evo:{name}"] = contestant(name, {})
     for part in PARTS:

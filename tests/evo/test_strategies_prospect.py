@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from archive.space import Key, Space
-from evo.strategies.prospect import Encoding, Prospect, ProspectSettings
+from evo.strategies.encoding import Encoding
+from evo.strategies.prospect import Prospect, ProspectSettings
 from evo.strategies.surrogate import Posterior, log_expected_improvement
 
 Function = Callable[[Key], float | None]
