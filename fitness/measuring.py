@@ -88,6 +88,13 @@ class MeasuringEvaluator:
             self._station.close()
             self._station = None
 
+    def warm(self) -> None:
+        """Opens the device ahead of the first measurement, in the process that measures. A failure shows in that measurement."""
+        try:
+            self.station.warm()
+        except Exception:
+            self.close()
+
     # -- off the device ----------------------------------------------------------------------------------------------
 
     def prepare(self, kernel: Kernel) -> Prepared:

@@ -33,11 +33,11 @@ def undisturbed() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     nice = os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, min(nice, PRIORITY))
-        hurried = True
-    except PermissionError:
-        hurried = False
+    hurried = False
+    if nice > PRIORITY:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+            hurried = True
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ nothing in the call tells the runner whether its time will count.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from types import TracebackType
 
 from archive.evaluation import Diagnostic, Outcome
 from fitness.inputs import Case
+from fitness.possession import pinned, undisturbed
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.referee import Call, Referee, Runner, RunnerFailure
@@ -26,6 +28,8 @@ __all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
 
 MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
+SLOTS = 2
+"""Of one lane and shape."""
 PATIENCE = 6
 """Retries beyond half of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
 repeating only makes the same noise dearer, and the interval tells of it."""
@@ -44,27 +48,25 @@ class Refused(Exception):
 class SlotPool:
     """Shared memory by shape, kept and pre-faulted between candidates.
 
-    Slots of a shape rotate over at least twice the last-level cache, so that no call finds its inputs in a cache
-    (EVALUATION.md, *Time*). Slots are poisoned before another runner may map them, so nothing of one candidate's
+    A lane has SLOTS of a shape and takes them in turn, so that neither contents nor addresses come again in the next call.
+    No call finds its arguments in a cache: `Slot.fill` and `Slot.poison` write past the caches, and what a non-temporal store
+    writes, no cache holds any more. Slots are poisoned before another runner may map them, so nothing of one candidate's
     answers is left for the next.
     """
 
-    def __init__(self, problem: Problem, *, cache_bytes: int, most: int = 4) -> None:
+    def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._cache_bytes = cache_bytes
-        self._most = most
         self._idle: dict[tuple[str, int], list[Slot]] = defaultdict(list)
 
     def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
         """Slots for one lane and shape; give them back with `release`."""
-        footprint = self._problem.footprint(sizes)
-        count = max(1, min(self._most, -(-2 * self._cache_bytes // max(1, footprint)))) if footprint > (1 << 20) else 1
         idle = self._idle[shape_label(sizes), workspace]
-        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(count)]
+        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(SLOTS)]
 
     def release(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
             slot.poison()
+            slot.late_write()  # whoever wrote late is gone: the next lane must not be blamed for it
             self._idle[shape_label(slot.sizes), slot.workspace_bytes].append(slot)
 
     def close(self) -> None:
@@ -91,7 +93,8 @@ class Lane:
 class Sitting:
     """Lanes that are measured together on one core.
 
-    Use as a context manager: leaving it ends every runner and returns the slots.
+    Use as a context manager: leaving it ends every runner and returns the slots. Inside, the calling thread has the
+    measuring core, ahead of others where it may.
     """
 
     def __init__(self, problem: Problem, referee: Referee, pool: SlotPool, *, call_timeout: float) -> None:
@@ -102,16 +105,25 @@ class Sitting:
         self._flip = False
         self.call_timeout = call_timeout
         self.cost: dict[str, float] = defaultdict(float)
-        """Wall seconds by part: fork, fill, check, wait (round trips and freezing), kernel, and
-        `calls`, `rounds`, `retries`, `preempted` as counts."""
+        """Wall seconds by part: cases (made now, because nobody has needed them before), fork, map (slots into runners: page faults),
+        fill, check, wait (round trips and freezing), kernel, close; `copied` and `checked` in bytes; `calls`, `rounds`, `retries`,
+        `preempted` as counts."""
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Sitting:
+        self._held.enter_context(pinned(self._referee.core))
+        self._held.enter_context(undisturbed())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for lane in self._lanes.values():
-            self._retire(lane)
-        self._lanes.clear()
+        start = time.perf_counter()
+        try:
+            for lane in self._lanes.values():
+                self._retire(lane)
+            self._lanes.clear()
+        finally:
+            self._held.close()
+            self.cost["close"] += time.perf_counter() - start
 
     def seat(self, name: str, program: Program, *, trusted: bool = False) -> Lane:
         """Loads `program` in a fresh runner. Raises `Refused` when it cannot be loaded."""
@@ -148,7 +160,9 @@ class Sitting:
         """
         self.cost["rounds"] += 1
         for attempt in range(MAX_RETRIES + 1):
+            begin = time.perf_counter()
             case = next(cases)
+            self.cost["cases"] += time.perf_counter() - begin
             lanes = [lane for lane in self._lanes.values() if lane.name not in without]
             if self._flip:
                 lanes.reverse()
@@ -192,6 +206,7 @@ class Sitting:
             returned = time.perf_counter()
             self.cost["fill"] += filled - begin
             self.cost["calls"] += 1
+            self.cost["copied"] += sum(array.nbytes for array in case.inputs)
         if not lane.trusted or case.number not in lane.seen:
             broken = slot.guards_broken()
             if broken is not None:
@@ -199,6 +214,7 @@ class Sitting:
             wrong = judge(self._problem, case, slot.outputs)
             if wrong is not None:
                 raise Refused(lane.name, Outcome.WRONG, wrong)
+            self.cost["checked"] += sum(array.nbytes for array in slot.outputs)
         lane.seen.add(case.number)
         self.cost["check"] += time.perf_counter() - returned
         self.cost["wait"] += returned - filled - call.seconds
@@ -226,9 +242,11 @@ class Sitting:
     def _slot(self, lane: Lane, case: Case) -> Slot:
         slots = lane.slots.get(case.label)
         if slots is None:
+            begin = time.perf_counter()
             slots = lane.slots[case.label] = self._pool.rotation(case.sizes, lane.runner.workspace_bytes(case.sizes))
             for slot in slots:
                 lane.runner.attach(slot)  # while it is empty: what a call reveals must not be mapped before its clock starts
+            self.cost["map"] += time.perf_counter() - begin
         lane.turn += 1
         return self._current(lane, case)
 

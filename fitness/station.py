@@ -13,7 +13,7 @@ from itertools import count
 
 from archive.evaluation import Diagnostic, Samples
 from fitness.canary import Canary
-from fitness.device import Device, last_level_cache_bytes
+from fitness.device import Device
 from fitness.inputs import Case, CaseSupply
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
@@ -29,6 +29,10 @@ __all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseli
 SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
 
+SPARE = 4
+"""Timed cases per shape beyond the cap on repetitions, to repeat what a preemption spoiled."""
+AHEAD = 4
+"""Timed cases per shape that are made before the first evaluation."""
 IMPOSSIBLE = 0.95
 """A median under this share of the least possible time is not believed."""
 
@@ -66,8 +70,8 @@ class Station:
         self.core = measuring_core(settings)
         self.sandbox = choose(settings.sandbox)
         self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
-        self.pool = SlotPool(problem, cache_bytes=last_level_cache_bytes())
-        self.supply = CaseSupply(problem)
+        self.pool = SlotPool(problem)
+        self.supply = CaseSupply(problem, timed=settings.repetitions + SPARE)
         self.canary = Canary(self.core)
         self.device: Device = target.device()
         self._baseline: Lane | None = None
@@ -91,6 +95,19 @@ class Station:
             self._baseline = sitting.seat(SEARCH_BASELINE, baseline_program(self.problem, SEARCH_BASELINE), trusted=True)
         else:
             sitting.adopt(self._baseline)
+
+    def warm(self) -> None:
+        """Does ahead what the first evaluation would have to wait for: zygotes, the empty call, the baseline and its slots, the first
+        timed cases, ceilings. Seconds; whatever fails here fails again where it is reported."""
+        with self.sitting() as sitting:
+            self.seat_baseline(sitting)
+            lane = sitting.lane(SEARCH_BASELINE)
+            for sizes in self.problem.shapes:
+                for index in range(AHEAD):
+                    sitting.call(lane, self.supply.timed(sizes, index))
+        self.referee.load(Program("null", entry="native"), self.problem).close()
+        for sizes in self.problem.shapes:
+            self.floor(sizes)
 
     def floor(self, sizes: Sizes) -> float:
         """Least seconds one call can take on this device, by the measured ceilings."""

@@ -134,6 +134,8 @@ def main(fd: int, preload: list[str], paths: list[str], cores: list[int]) -> Non
     """Serves the referee at the other end of socket `fd` until it closes. preload: modules to import before forking, found in the
     folders `paths` besides the standard library. cores: where to run."""
     os.sched_setaffinity(0, cores)
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:  # started while the referee was in a hurry
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
     sys.path.extend(paths)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the referee's business
     referee = socket.socket(fileno=fd)

@@ -100,6 +100,9 @@ def main(descriptor: int, parent: int) -> None:
             factory, arguments = pickle.loads(order.factory)
             evaluator = factory(*arguments)
             connection.send(Ready(evaluator.environment()))
+            warm = getattr(evaluator, "warm", None)
+            if warm is not None:  # while the first kernel is built
+                warm()
         except Exception as error:
             connection.send(_failed(error))
             return

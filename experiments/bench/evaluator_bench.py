@@ -1,0 +1,172 @@
+"""What one evaluation costs beyond its kernels, and beside a fresh `python` per candidate.
+
+    python experiments/bench/evaluator_bench.py [--kernels 50] [--short]
+
+Kernels are configurations of the softmax seed on one shape with a working set of 16 MiB, the fastest about 1 ms. Needs g++ and a quiet
+machine; two minutes. The usual way is a subprocess per candidate that imports NumPy, draws inputs, computes the reference, loads the
+library, compares once with `allclose` and takes as many timed pairs as this evaluator did, with a timeout around it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from archive.evaluation import Evaluation  # noqa: E402
+from archive.kernel import Kernel  # noqa: E402
+from fitness.measuring import MeasuringEvaluator  # noqa: E402
+from fitness.native import library  # noqa: E402
+from fitness.problem import Problem  # noqa: E402
+from fitness.protocol import EvaluationSettings, Prepared  # noqa: E402
+from fitness.targets import open_target  # noqa: E402
+
+SHAPE = {"rows": 1024, "cols": 2048}
+FAST = {"ALGORITHM": 1, "EXP": 1, "VECTOR": 16, "UNROLL": 2, "STREAM": 0, "PREFETCH_ROWS": 0}
+FIXED_WALL, FIXED_CPU = 10e-3, 15e-3
+"""Seconds that the framework may add to a warm evaluation beyond three streaming passes."""
+
+USUAL = '''
+import ctypes, importlib.util, json, sys, time
+begin = time.perf_counter()
+import numpy as np
+library, folder, rows, cols, pairs = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+spec = importlib.util.spec_from_file_location("baseline", folder + "/baseline.py")
+baseline = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(baseline)
+x = np.random.default_rng().standard_normal((rows, cols), dtype=np.float32)
+e = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
+expected = e / e.sum(axis=-1, keepdims=True)
+loaded = ctypes.CDLL(library)
+loaded.workspace.restype = ctypes.c_size_t
+loaded.workspace.argtypes = [ctypes.c_int64] * 2
+kernel = loaded.kernel
+kernel.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2
+kernel.restype = None
+y, scratch = np.zeros_like(x), np.zeros(loaded.workspace(rows, cols) + 64, np.uint8)
+call = lambda: kernel(x.ctypes.data, y.ctypes.data, scratch.ctypes.data, rows, cols)
+call()
+ok = bool(np.allclose(y, expected, atol=1e-5))
+inside = 0.0
+for _ in range(pairs):
+    for function in (call, lambda: baseline.numpy(x, y)):
+        start = time.perf_counter()
+        function()
+        inside += time.perf_counter() - start
+print(json.dumps({"ok": ok, "inside": inside}))
+'''
+
+
+def kernels(problem: Problem, count: int) -> list[Kernel]:
+    """Different fast configurations of the seed."""
+    seed = problem.seed_kernel("cpp").with_values(FAST)
+    rng = random.Random(1)
+    found = {seed.id: seed}
+    free = ("ALGORITHM", "UNROLL", "VECTOR", "PREFETCH_ROWS", "PREFETCH_LEVEL", "EVO_FLAGS", "DEGREE", "SIMD_PRAGMA")
+    domains = {tunable.name: tunable.domain for tunable in seed.tunables}
+    while len(found) < count:
+        values = {**FAST, **{name: rng.choice(domains[name]) for name in free}}
+        values["VECTOR"] = rng.choice((8, 16))
+        kernel = seed.with_values(values)
+        found[kernel.id] = kernel
+    return list(found.values())
+
+
+def streaming_pass(nbytes: int) -> float:
+    """Seconds to copy this many bytes past the caches, by the referee's own copy: one pass."""
+    source, target = np.ones(nbytes // 4, np.float32), np.zeros(nbytes // 4, np.float32)
+    seconds = []
+    for _ in range(9):
+        start = time.perf_counter()
+        library().copy(target, source)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def framework(evaluation: Evaluation) -> tuple[float, float]:
+    """(wall, CPU) seconds of a warm evaluation that are not inside kernels, without page faults (`map`) and cases made."""
+    cost = evaluation.cost
+    faults = cost["map"] + cost.get("cases", 0.0)
+    return cost["measure"] - cost["kernel"] - faults, cost["cpu"] - faults
+
+
+def usual_way(prepared: Prepared, problem: Problem, pairs: int) -> tuple[float, float]:
+    """(wall seconds, seconds inside kernels) of a fresh process for one candidate."""
+    path = prepared.handle.path  # type: ignore[attr-defined]
+    argv = [sys.executable, "-c", USUAL, str(path), str(problem.folder), str(SHAPE["rows"]), str(SHAPE["cols"]), str(pairs)]
+    start = time.perf_counter()
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    wall = time.perf_counter() - start
+    answer = json.loads(done.stdout)
+    assert answer["ok"]
+    return wall, answer["inside"]
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def main() -> None:
+    count = int(sys.argv[sys.argv.index("--kernels") + 1]) if "--kernels" in sys.argv else 8 if "--short" in sys.argv else 50
+    problem = replace(Problem.load(ROOT / "experiments" / "problems" / "softmax"), shapes=(SHAPE,))
+    settings = EvaluationSettings(repetitions=12)
+    evaluator = MeasuringEvaluator(problem, open_target("cpp", settings), settings)
+    start = time.perf_counter()
+    evaluator.warm()
+    print(f"opening and warming up                                   {time.perf_counter() - start:8.2f} s")
+    prepared = [evaluator.prepare(kernel) for kernel in kernels(problem, count)]
+    assert all(one.failed is None for one in prepared), next(one.failed for one in prepared if one.failed is not None)
+    start = time.perf_counter()
+    first = evaluator.measure(prepared[0])
+    print(f"first evaluation                                         {time.perf_counter() - start:8.2f} s")
+    evaluator.measure(prepared[0])
+    assert first.ok
+
+    begin = time.perf_counter()
+    evaluations = [evaluator.measure(one) for one in prepared]
+    elapsed = time.perf_counter() - begin
+    assert all(evaluation.ok for evaluation in evaluations)
+    costs = [evaluation.cost for evaluation in evaluations]
+    seconds = median([float(evaluation.profile["seconds"]) for evaluation in evaluations])
+    print(f"warm evaluations: {count} kernels, median kernel {1e3 * seconds:.2f} ms, load {os.getloadavg()[0]:.1f}\n")
+
+    print(f"{'per evaluation, ms':<56} {'median':>8}")
+    for part in ("fork", "map", "cases", "fill", "check", "wait", "close", "canary", "statistics", "kernel", "measure", "cpu"):
+        print(f"  {part:<54} {1e3 * median([cost.get(part, 0.0) for cost in costs]):8.2f}")
+    for part in ("calls", "rounds", "retries", "preempted"):
+        print(f"  {part:<54} {median([cost.get(part, 0.0) for cost in costs]):8.1f}")
+
+    passes = [3 * streaming_pass(int(cost["copied"] + cost["checked"])) for cost in costs[:5]]
+    wall, cpu = median([framework(e)[0] for e in evaluations]), median([framework(e)[1] for e in evaluations])
+    three = median(passes)
+    print(f"\nframework's wall time, page faults aside                 {1e3 * wall:8.2f} ms")
+    print(f"  allowed: {1e3 * FIXED_WALL:.0f} ms and three passes over bytes copied and checked {1e3 * (FIXED_WALL + three):8.2f} ms")
+    print(f"framework's CPU time, page faults aside                  {1e3 * cpu:8.2f} ms")
+    print(f"  allowed: {1e3 * FIXED_CPU:.0f} ms and three passes                             {1e3 * (FIXED_CPU + three):8.2f} ms")
+    print(f"page faults (slots mapped into runners)                  {1e3 * median([cost['map'] for cost in costs]):8.2f} ms")
+    inside = sum(cost["kernel"] for cost in costs) / elapsed
+    print(f"share of the timing core's wall time inside kernels      {100 * inside:8.1f} %   (wanted: 50)")
+
+    pairs = [len(evaluation.samples[0].seconds) for evaluation in evaluations]
+    ours = [cost["measure"] - cost["kernel"] for cost in costs]
+    usual = [wall - kernel for one, n in zip(prepared, pairs, strict=True) for wall, kernel in [usual_way(one, problem, n)]]
+    print("\nsame kernels, same number of timed pairs; overhead per candidate is wall time outside kernels")
+    print(f"  this evaluator: {median([c['calls'] for c in costs]):.0f} checked calls on fresh data            {1e3 * median(ours):8.1f} ms")
+    print(f"  a fresh python each: one call checked, same data again {1e3 * median(usual):8.1f} ms")
+    print(f"  ratio                                                  {median(usual) / median(ours):8.1f}     (wanted: 5)")
+    evaluator.close()
+
+
+if __name__ == "__main__":
+    main()
