@@ -69,7 +69,7 @@ class Pair:
     adjusted: float
     """After Holm's correction over all pairs (and problems) of its kind."""
     needed: float
-    """Seeds per strategy that would tell a difference of this size apart."""
+    """Seeds per strategy that would tell a difference of this size apart, at the level shared out among all pairs of its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,10 +221,11 @@ def overall_pairs(config: CompareConfig, strategies: Sequence[str], areas: Float
     """Every two strategies over all problems."""
     seeds = areas.shape[2]
     found = []
+    level = config.significance / max(1, math.comb(len(strategies), 2))
     for i, j in combinations(range(len(strategies)), 2):
         test = van_elteren(list(areas[:, i]), list(areas[:, j]))
         difference = float(areas[:, i].mean() - areas[:, j].mean())
-        found.append((strategies[i], strategies[j], difference, test, seeds_needed(test.z, seeds, config.significance)))
+        found.append((strategies[i], strategies[j], difference, test, seeds_needed(test.z, seeds, level)))
     adjusted = holm([test.p for _, _, _, test, _ in found])
     return tuple(
         Pair(one, other, "", difference, test.a12, test.p, p, needed)
@@ -237,6 +238,7 @@ def problem_pairs(config: CompareConfig, problems: Sequence[str], strategies: Se
     from evo.compare.statistics import a12
 
     paired = config.test == "wilcoxon"
+    level = config.significance / max(1, math.comb(len(strategies), 2) * len(problems))
     found = []
     for row, problem in enumerate(problems):
         for i, j in combinations(range(len(strategies)), 2):
@@ -247,7 +249,7 @@ def problem_pairs(config: CompareConfig, problems: Sequence[str], strategies: Se
     return tuple(
         Pair(
             one_name, other_name, problem, float(one.mean() - other.mean()), a12(one, other), p, corrected,
-            seeds_needed(z, len(one), config.significance),
+            seeds_needed(z, len(one), level),
         )
         for (one_name, other_name, problem, one, other, p, z), corrected in zip(found, adjusted, strict=True)
     )  # fmt: skip

@@ -68,18 +68,24 @@ def conclusion(analysis: Analysis) -> str:
     if behind:
         text += f" It was better than {listed(behind)}, beyond chance (p < {level:g} after Holm's correction over all pairs)."
     if unclear:
-        text += f" These data **cannot tell it from {listed([pair.other for pair in unclear])}**: {'; '.join(map(wanting, unclear))}."
+        text += f" These data **cannot tell it from {listed([pair.other for pair in unclear])}**{wanting(unclear)}"
     text += against_plain(analysis)
     if analysis.seeds < FEW_SEEDS:
         text += f" With {many(analysis.seeds, 'seed')} no conclusion is safe; ten to twenty are usual."
     return text
 
 
-def wanting(pair: Pair) -> str:
+def wanting(unclear: Sequence[Pair]) -> str:
     """What it would take to tell two strategies apart."""
-    if pair.needed > MANY:
-        return f"a difference to {pair.other} as small as the one seen here would need more than {MANY} seeds each"
-    return f"about {int(pair.needed)} seeds each would, if the difference to {pair.other} is as large as it looks here"
+    hopeful = [pair for pair in unclear if pair.needed <= MANY]
+    hopeless = [pair.other for pair in unclear if pair.needed > MANY]
+    parts = []
+    if hopeful:
+        seeds = listed([f"{int(pair.needed)} for {pair.other}" for pair in hopeful])
+        parts.append(f"if the differences are as large as they look here, so many seeds each would: {seeds}")
+    if hopeless:
+        parts.append(f"what separates it from {listed(hopeless)} is too small for {MANY} seeds each")
+    return ": " + "; ".join(parts) + "."
 
 
 def against_plain(analysis: Analysis) -> str:
@@ -263,7 +269,8 @@ STANDING_NOTES = (
 PAIRS = (
     "Tests are on the area. *A12* is the probability that a run of the leader beats one of the other on the same problem (0.5: no"
     " difference). *p* is from the rank-sum test stratified by problem (van Elteren), corrected after Holm over all pairs; the level is"
-    " {significance}. *Seeds needed* would find a difference of the observed size with {power} % probability. They say whether the"
+    " {significance}. *Seeds needed* would find a difference of the observed size with {power} % probability, whatever the other pairs do"
+    " (the level shared out evenly among all pairs). The tests say whether the"
     " strategies differ on *these* problems."
 )
 PROFILE = "Where each strategy is good. Darker is further behind the best strategy on that problem, which is framed."

@@ -1,12 +1,13 @@
 """The runs that a comparison consists of, each with an identity, so that what is finished is never run again.
 
-A run's identity is a hash of all it depends on: its resolved config, the problem's content, the text of the module that the
-strategy is in, and the release of `evo`. Adding seeds, strategies or problems to a comparison, or editing one strategy, runs
+A run's identity is a hash of all it depends on: its resolved config, the problem's content, the text of the modules that the
+strategy is made of, and the release of `evo`. Adding seeds, strategies or problems to a comparison, or editing one strategy, runs
 just what is new.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from evo.compare.config import CompareConfig, ProblemEntry, StrategyEntry
@@ -114,9 +115,22 @@ def content(problem: ProblemEntry) -> str:
 
 @cache
 def strategy_text(name: str) -> str:
-    """Hash of the source that a strategy's class is in."""
-    module = sys.modules[strategy_class(name).__module__]
-    try:
-        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:20]
-    except (OSError, TypeError):  # made in an interpreter session: known by its name alone
-        return f"{module.__name__} {Path(getattr(module, '__file__', '') or '').name}"
+    """Hash of the source that a strategy's class is in, and of the modules beside it that it uses."""
+    digest = hashlib.sha256()
+    for module in sorted(neighbours(strategy_class(name).__module__)):
+        with contextlib.suppress(OSError, TypeError):  # made in an interpreter session: known by its name alone
+            digest.update(f"{module}\0{inspect.getsource(sys.modules[module])}\0".encode())
+    return digest.hexdigest()[:20]
+
+
+def neighbours(module: str) -> set[str]:
+    """The module and the modules of its own package whose functions and classes it uses, through others too."""
+    package = module.rpartition(".")[0] + "."
+    found, left = {module}, [module]
+    while left:
+        for value in vars(sys.modules[left.pop()]).values():
+            other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(other, str) and package != "." and other.startswith(package) and other in sys.modules and other not in found:
+                found.add(other)
+                left.append(other)
+    return found
