@@ -280,7 +280,7 @@ def _baseline(subject: Subject, guessed: Guess) -> str:
         body = f"    {results}[...] = {call}\n"
     else:
         body = "    results = " + call + "\n" + "".join(f"    {r.name}[...] = results[{n}]\n" for n, r in enumerate(guessed.outputs))
-    imports = "import torch\n\n" if subject.library == "torch" and "import torch" not in subject.text else ""
+    imports = "import torch\n\n" if subject.library == "torch" and "import torch" not in subject.text.splitlines() else ""
     return f'''"""What it is to be faster than: the function as it was, into the destination.
 
 Improve it where that can be done without a compiler.

@@ -44,6 +44,9 @@ LINK_FLAGS = (
 VERSION_SCRIPT = "{ global: " + "; ".join(EXPORTS) + "; local: *; };\n"
 
 
+SOURCE = "kernel.cpp"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one compile or link."""
@@ -102,13 +105,15 @@ class Builder:
                 raise BuildFailure(Outcome.BUILD_ERROR, diagnostic, time.perf_counter() - start) from error
             except BuildFailure as failure:
                 failure.seconds = time.perf_counter() - start
+                if not (scratch / SOURCE).exists():
+                    raise BuildFailure(Outcome.INFRASTRUCTURE_ERROR, _vanished(scratch), failure.seconds) from failure
                 if failure.outcome.reusable:
                     facts = {"outcome": failure.outcome.value, "failure": asdict(failure.diagnostic)}
                     self.cache.put(KIND, key, {"facts.json": json.dumps(facts).encode()})
                 raise
 
     def _compile(self, scratch: Path, source: str, flags: Sequence[str]) -> Path:
-        text, object_, library, script = (scratch / name for name in ("kernel.cpp", "kernel.o", "kernel.so", "exports"))
+        text, object_, library, script = (scratch / name for name in (SOURCE, "kernel.o", "kernel.so", "exports"))
         text.write_bytes(source.encode("utf-8", "surrogatepass"))
         script.write_text(VERSION_SCRIPT)
         command = str(self.toolchain.command)
@@ -144,6 +149,11 @@ class Builder:
         done = self.run(argv, read=read_, write=scratch, timeout=limits.seconds, memory=limits.memory, output_limit=limits.output)
         if done.ended != "exit" or done.status != 0:
             raise BuildFailure(*_failure(step, done, source, self.limits))
+
+
+def _vanished(scratch: Path) -> Diagnostic:
+    """Somebody emptied the cache while a compiler worked in it: whatever it said then is not about the kernel."""
+    return Diagnostic("build", "cache_vanished", f"The folder of the build, {scratch}, was deleted while it was in use.")
 
 
 def _failure(step: str, done: Finished, source: str, limits: Limits) -> tuple[Outcome, Diagnostic]:

@@ -345,3 +345,17 @@ def test_a_file_that_is_no_object_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ElfError):
             SharedObject(path)
+
+
+def test_a_cache_emptied_under_a_compiler_says_nothing_about_the_kernel(tmp_path: Path) -> None:
+    real = confined("auto")
+
+    def emptied(argv: Sequence[str], *, write: Path, **settings: object) -> Finished:
+        shutil.rmtree(tmp_path / "cache")
+        return real(argv, write=write, **settings)  # type: ignore[arg-type]
+
+    target = CppTarget(EvaluationSettings(cache=tmp_path / "cache"), run=emptied)  # type: ignore[arg-type]
+    with pytest.raises(BuildFailure) as caught:
+        target.build(Kernel("cpp", "void plain() {}\n" + PLAIN.replace("#include <cstdint>", "typedef long int64_t;")))
+    assert caught.value.outcome is Outcome.INFRASTRUCTURE_ERROR
+    assert caught.value.diagnostic.reason == "cache_vanished"
