@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from random import Random
 
 import pytest
 from instant_evaluator import DESCRIPTORS, SEED, SMALL_SEED, Instant, InstantEvaluator
+from instant_runs import config, make_run, open_again, trace
 
 from archive.candidate import Candidate, Draft, Proposal
 from archive.descriptors import parse_descriptors
@@ -165,3 +167,22 @@ def test_it_starts_from_every_seed_that_works(make: Make) -> None:
     parents = {move.parents[0] for move in world.moves if move.parents}
     assert {0, 1} <= parents
     assert 2 not in parents
+
+
+def test_it_searches_a_whole_run_and_a_resume_of_it_the_same(make: Make, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    name = request.node.callspec.params["make"]
+    make()
+    make_run(tmp_path / "whole", strategy=name, budget={"evaluations": 40}).search(picture=False)
+    make_run(tmp_path / "halves", strategy=name, budget={"evaluations": 22}).search(picture=False)
+    (tmp_path / "halves" / "config.yaml").write_text(config(strategy=name, budget={"evaluations": 40}).dump())
+    assert open_again(tmp_path / "halves").search(picture=False).evaluations == 40
+    assert trace(tmp_path / "halves") == trace(tmp_path / "whole")
+
+
+def test_noise_and_results_in_any_order_are_no_hindrance(make: Make, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    name = request.node.callspec.params["make"]
+    make()
+    behaviour = Instant(inline=False, deterministic=False)
+    summary = make_run(tmp_path / "run", behaviour, strategy=name, deterministic=False, budget={"evaluations": 50}).search(picture=False)
+    assert summary.evaluations == 50
+    assert summary.speedup is not None and summary.speedup > 4.0
