@@ -14,6 +14,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import json
 import os
 import select
@@ -130,6 +131,18 @@ def _probe_listener() -> tuple[bool, bool]:
     return False, False
 
 
+def _import(name: str, folders: list[str]) -> None:
+    """Imports a package by its file: where Landlock confines us, the folder it lies in may not be listed, as Python's finder would."""
+    for folder in folders:
+        package = os.path.join(folder, name)
+        spec = importlib.util.spec_from_file_location(name, f"{package}/__init__.py", submodule_search_locations=[package])
+        if spec is not None and spec.loader is not None and os.path.exists(f"{package}/__init__.py"):
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return
+    __import__(name)
+
+
 def main(fd: int, preload: list[str], paths: list[str], cores: list[int]) -> None:
     """Serves the referee at the other end of socket `fd` until it closes. preload: modules to import before forking, found in the
     folders `paths` besides the standard library. cores: where to run."""
@@ -143,7 +156,7 @@ def main(fd: int, preload: list[str], paths: list[str], cores: list[int]) -> Non
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)
     for name in preload:
-        __import__(name)
+        _import(name, paths)
     filtered, listener = _probe_listener()
     zygote = _Zygote(referee)
     gc.collect()
