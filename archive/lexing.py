@@ -12,14 +12,14 @@ import tokenize
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from archive.values import Place
 
 __all__ = ["Line", "Token", "c_lines", "c_tokens", "normalised", "python_lines", "python_tokens"]
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token of code; `text` has line continuations removed, `start` and `end` are offsets into the source."""
 
     kind: str
@@ -41,6 +41,9 @@ class Line:
     """Line of the comment's start, from 1."""
 
 
+PLAIN = frozenset({"space", "newline", "number", "name", "punctuation"})
+SPANNING = re.compile(r'R"|/\*|\\[ \t\v\f]*\r?\n')
+"""What may make a line depend on those before it: a raw string, a block comment, a line continuation."""
 SPLICE = re.compile(r"\\[ \t\v\f]*\r?\n")
 C_TOKEN = re.compile(
     r"""(?P<space>[ \t\v\f\r\ufeff]+)
@@ -97,13 +100,23 @@ class Spliced:
 def c_tokens(source: str) -> Iterator[Token]:
     """Tokens of C, C++, CUDA or HIP, with `comment` for line comments (marker included) and `newline` between logical lines."""
     spliced = Spliced(source)
-    text, position = spliced.text, 0
+    text, position, straight = spliced.text, 0, not spliced.cuts
     line: list[str] = []
     while position < len(text):
-        header = text.find(">", position) if _in_include(line) and text[position] == "<" else -1
         match = C_TOKEN.match(text, position)
         assert match is not None, "the last alternatives match any character"
-        kind, start, position = match.lastgroup, position, match.end()
+        kind = match.lastgroup
+        if kind in PLAIN and straight and not (len(line) == 2 and _in_include(line)):  # nearly all of a source; the rest says it in full
+            start, position = position, match.end()
+            if kind != "space":
+                yield Token(kind, match.group(), start, position)
+                if kind == "newline":
+                    line = []
+                elif len(line) < 3:
+                    line.append(match.group())
+            continue
+        header = text.find(">", position) if _in_include(line) and text[position] == "<" else -1
+        start, position = position, match.end()
         if header > 0 and "\n" not in text[start:header]:
             kind, position = "quoted", header + 1
         elif match["raw"]:
@@ -123,8 +136,21 @@ def c_tokens(source: str) -> Iterator[Token]:
             line = [] if kind == "newline" else [*line, text[start:position]] if len(line) < 3 else line
 
 
-def c_lines(source: str) -> Iterator[Line]:
-    """Logical lines of C, C++, CUDA or HIP that end in a line comment."""
+def c_lines(source: str, holding: str = "") -> Iterator[Line]:
+    """Logical lines of C, C++, CUDA or HIP that end in a line comment.
+
+    Args:
+        holding: a text; lines without it may be left out, which saves nearly all the work where no construct can span lines.
+    """
+    if holding and not SPANNING.search(source):
+        position = 0
+        for number, line in enumerate(source.split("\n"), start=1):
+            if holding in line:
+                for found in c_lines(line):
+                    moved = (Token(one.kind, one.text, one.start + position, one.end + position) for one in found.tokens)
+                    yield Line(tuple(moved), found.comment, number)
+            position += len(line) + 1
+        return
     newlines = [match.start() for match in re.finditer("\n", source)]
     tokens: list[Token] = []
     for token in c_tokens(source):

@@ -116,7 +116,7 @@ def parse(source: str, language: str, file: str = "<kernel>") -> Declarations:
         )
     if "evo:" not in source.replace("\\\n", "").replace("\\\r\n", ""):
         return Declarations()
-    lines = c_lines(source) if family == "c" else python_lines(source, file)
+    lines = c_lines(source, "evo:") if family == "c" else python_lines(source, file)
     tunables: dict[str, Tunable] = {}
     conditions: list[tuple[str, Place]] = []
     for line in lines:

@@ -106,6 +106,11 @@ class Library:
         messages = ([Message("system", system)] if system else []) + [Message("user", user)]
         return Prompt(tuple(messages), tokens, tuple(dropped), tokens > self.tokens)
 
+    def text(self, name: str, section: str, facts: Mapping[str, object]) -> str:
+        """One section as the template words it."""
+        found = next(one for one in self.sections(name) if one.name == section)
+        return self._rendered(name, found, facts).strip()
+
     def _rendered(self, name: str, section: Section, facts: Mapping[str, object]) -> str:
         from jinja2 import TemplateError
 

@@ -20,9 +20,11 @@ from archive.kernel import Kernel
 from archive.values import TunableError
 from operators.answers import Complaint, read
 from operators.base import Context, Operator, OperatorError
+from operators.llm.breeding import breed, is_due
 from operators.llm.studio import Studio
 from operators.llm.telling import Told
 from operators.models.call import Message, ModelFailure, OutOfMoney, Reply
+from operators.programs import same_program
 from operators.prompt import Prompt
 
 __all__ = ["Letter", "ModelOperator", "kernel_of"]
@@ -126,10 +128,19 @@ class ModelOperator(Operator):
         except ModelFailure as failure:
             notes = _notes(letter, replies, model, dollars=failure.dollars)
             return Draft(None, failure.reason, {**notes, "message": str(failure), "requests": failure.requests})
+        await self._breed(proposal, letter, studio, model)
         notes = _notes(letter, replies, model)
         if isinstance(found, Complaint):
             return Draft(None, found.reason, {**notes, "message": found.message})
         return Draft(found, notes={**notes, "idea": _idea(replies[-1].text)})
+
+    async def _breed(self, proposal: Proposal, letter: Letter, studio: Studio, model: str) -> None:
+        """After a share of the proposals, asks for another wording of the prompt's evolvable section."""
+        sections = studio.library.evolvable(self.template)
+        if sections and is_due(proposal, studio.manner.evolve):
+            section = sections[proposal.number % len(sections)]
+            original = studio.library.text(self.template, section.name, letter.facts)
+            await breed(proposal, self.name, section.name, original, model, studio)
 
 
 def kernel_of(answer: str, letter: Letter, context: Context, *, truncated: bool = False) -> Kernel | Complaint:
@@ -155,9 +166,9 @@ def _same(kernel: Kernel, letter: Letter, context: Context) -> str | None:
     """The id of a known kernel that is the same program."""
     if context.view.seen(kernel.id):
         return kernel.id
-    if letter.parent is not None and kernel.normalised_id == letter.parent.normalised_id:
+    if letter.parent is not None and same_program(kernel, letter.parent):
         return letter.parent.id
-    return None if context.studio is None else context.studio.programs.get(kernel.normalised_id)
+    return None if context.studio is None else context.studio.programs.find(kernel)
 
 
 def _passages(studio: Studio, parent: Told | None) -> list[object]:

@@ -9,6 +9,7 @@ from archive.candidate import Candidate
 from operators.brief import Brief
 from operators.models.desk import Desk
 from operators.population import Population
+from operators.programs import Programs
 from operators.prompt import Library
 from operators.retrieve import Knowledge
 
@@ -46,14 +47,14 @@ class Studio:
     """Stores a prompt variant."""
     ports: tuple[str, ...] = ()
     """Kernels of other targets that `llm_seed` may port."""
-    programs: dict[str, str] = field(default_factory=dict)
-    """Kernel id by normalised id, of seeds and of what models wrote: what tells that a text is an old one in new clothes."""
+    programs: Programs = field(default_factory=Programs)
+    """Seeds and what models wrote."""
 
     def learn(self, candidate: Candidate, gain: float) -> None:
         """A candidate is finished; what a model and a prompt variant have to do with it is credited to them."""
         notes = candidate.notes
         if candidate.kernel is not None and ("model" in notes or candidate.proposal.operator == "seed"):
-            self.programs.setdefault(candidate.kernel.normalised_id, candidate.kernel.id)
+            self.programs.add(candidate.kernel)
         model, variants = notes.get("model"), notes.get("variants")
         if isinstance(model, str) and self.desk is not None:
             self.desk.learn(model, gain, _number(notes.get("dollars")), _number(notes.get("model_seconds")))
