@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evo.plots.lines import Look, bottom_row, grid_of, legend_below, looks, title
+from evo.plots.lines import Look, bottom_row, grid_of, legend_below, legend_columns, looks, title
 from evo.plots.style import house_style, new_figure
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def anytime(panels: Sequence[Panel], *, heading: str, x_label: str, y_label: str
     with house_style():
         columns, rows = grid_of(len(panels))
         names = [band.name for band in panels[0].bands]
-        across = min(len(names), 3 * columns if columns > 1 else 3)
+        width = max(6.2, 3.1 * columns)
+        across = legend_columns(names, width)
         legend = 0.22 * -(-len(names) // across)
-        figure = new_figure(max(6.2, 3.1 * columns), 2.5 * rows + 0.5 + legend if columns > 1 else 4.0 + legend)
+        figure = new_figure(width, 2.5 * rows + 0.5 + legend if columns > 1 else 4.0 + legend)
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         bottom = min(lower_limit(panel) for panel in panels)
         shown = looks(names, plain)

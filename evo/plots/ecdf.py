@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evo.plots.lines import bottom_row, grid_of, legend_below, looks, title
+from evo.plots.lines import bottom_row, grid_of, legend_below, legend_columns, looks, title
 from evo.plots.style import house_style, new_figure
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def ecdf(
     with house_style():
         columns, rows = grid_of(len(panels))
         names = list(panels[0][1])
-        across = min(len(names), 3 * columns)
-        figure = new_figure(max(5.0, 3.1 * columns), 2.8 * rows + 0.4 + 0.22 * -(-len(names) // across))
+        width = max(5.0, 3.1 * columns)
+        across = legend_columns(names, width)
+        figure = new_figure(width, 2.8 * rows + 0.4 + 0.22 * -(-len(names) // across))
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         shown = looks(names, plain)
         for axes, (name, needed) in zip(grid.flat, panels, strict=False):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
-__all__ = ["Look", "bottom_row", "grid_of", "legend_below", "looks", "title"]
+__all__ = ["Look", "bottom_row", "grid_of", "legend_below", "legend_columns", "looks", "title"]
 
 DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 PLAIN = "#8A8A8A"
@@ -50,6 +50,11 @@ def bottom_row(grid: Any, count: int) -> list[Axes]:
     """The lowest used panel of every column of a grid of axes."""
     rows, columns = grid.shape
     return [grid[max(row for row in range(rows) if row * columns + column < count)][column] for column in range(min(columns, count))]
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """How many names fit beside one another under a figure of so many inches."""
+    return max(1, min(len(names), int(width * 13.5 / (max(map(len, names), default=0) + 8))))
 
 
 def legend_below(figure: FigureBase, axes: Axes, columns: int) -> None:
