@@ -59,7 +59,8 @@ def build_triton(
 def _refusal(kind: str, text: str) -> dict[str, Any]:
     found = _LINE.search(text)
     details: dict[str, object] = {"line": int(found[1] or found[2])} if found else {}
-    reason = {"CompilationError": "compile_error", "PTXASError": "assembler_error", "OutOfResources": "shared_memory"}.get(kind, "build_error")
+    reasons = {"CompilationError": "compile_error", "PTXASError": "assembler_error", "OutOfResources": "shared_memory"}
+    reason = reasons.get(kind, "build_error")
     return _failure(Outcome.BUILD_ERROR, reason, f"Triton refused the kernel: {text[:3000]}", details)
 
 

@@ -72,7 +72,6 @@ def measure_ceilings() -> GpuCeilings:
     copy = 2 * BYTES / _fastest(lambda: destination.copy_(source))
     write = BYTES / _fastest(lambda: destination.fill_(7))
     read = BYTES / _fastest(lambda: torch.sum(floats))
-    del source, destination, floats
     rates = {}
     precise = torch.backends.cuda.matmul.allow_tf32
     try:

@@ -68,7 +68,7 @@ class _Recorder:
         self.launches.append(
             {
                 "name": str(getattr(metadata, "name", function.__name__)),
-                "grid": (grid + [1, 1])[:3],
+                "grid": [*grid, 1, 1][:3],
                 "num_warps": int(metadata.num_warps),
                 "num_stages": int(getattr(metadata, "num_stages", 0)),
                 "shared": int(metadata.shared),

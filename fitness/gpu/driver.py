@@ -110,7 +110,8 @@ def import_(fd: int, length: int, device: int = 0) -> Mapping:
 def _map(handle: int, length: int, device: int) -> int:
     address = ctypes.c_ulonglong()
     # twice the length is reserved: what lies behind the allocation is an address that faults
-    _call("cuMemAddressReserve", ctypes.byref(address), ctypes.c_size_t(2 * length), ctypes.c_size_t(0), ctypes.c_ulonglong(0), ctypes.c_ulonglong(0))
+    zero = ctypes.c_ulonglong(0)
+    _call("cuMemAddressReserve", ctypes.byref(address), ctypes.c_size_t(2 * length), ctypes.c_size_t(0), zero, zero)
     _call("cuMemMap", address, ctypes.c_size_t(length), ctypes.c_size_t(0), ctypes.c_ulonglong(handle), ctypes.c_ulonglong(0))
     access = _Access(_Location(_DEVICE, device), _READ_WRITE)
     _call("cuMemSetAccess", address, ctypes.c_size_t(length), ctypes.byref(access), ctypes.c_size_t(1))

@@ -10,7 +10,7 @@ from archive.evaluation import Diagnostic, Evaluation, Outcome, Samples
 from archive.tunables import Value
 from fitness.gpu.device import GpuDevice
 from fitness.gpu.station import SEARCH_BASELINE, gpu_baselines
-from fitness.measuring import MeasuringEvaluator
+from fitness.measuring import KERNEL, MeasuringEvaluator
 from fitness.problem import Problem, ProblemError
 from fitness.protocol import Bar, EvaluationSettings, Prepared
 from fitness.targets.base import Target, TargetError
@@ -63,14 +63,18 @@ class GpuEvaluator(MeasuringEvaluator):
         ratio = _later_to_first(evaluation.samples)
         if not evaluation.ok or ratio >= REPEATED:
             return evaluation
-        text = f"Later rounds took {ratio:.2f} of the time of the first, which alone had contents the kernel had not seen: it keeps results."
+        text = f"Later rounds took {ratio:.2f} of the first, which alone had contents the kernel had not seen: it keeps results."
         return self._evaluation(
             prepared, Outcome.REJECTED, (Diagnostic("time", "profits_from_repetition", text, {"ratio": ratio}),), dict(evaluation.cost),
             evaluation.samples,
         )  # fmt: skip
 
     def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
-        return super()._achieved(samples) | {"later_to_first": _later_to_first(samples)}
+        return super()._achieved(samples) | {
+            "later_to_first": _later_to_first(samples),
+            "batch_overhead": float(np.median(self.station.overheads.get(KERNEL) or [0.0])),
+            "batch_overhead_baseline": float(np.median(self.station.overheads.get(SEARCH_BASELINE) or [0.0])),
+        }
 
 
 def _later_to_first(samples: tuple[Samples, ...]) -> float:

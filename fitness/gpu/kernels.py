@@ -1,7 +1,6 @@
 """The referee's own device kernels: a secret gather of sampled bytes, and one-pass comparison of outputs. Imports triton: import lazily."""
 
 # mypy: ignore-errors
-# ruff: noqa: N803
 
 import triton
 import triton.language as tl

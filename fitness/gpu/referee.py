@@ -7,16 +7,20 @@ a runner left behind is waited for by the gather, or its absence shows in the sa
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archive.evaluation import Diagnostic, Outcome
-from fitness.failure import RunnerFailure
+from fitness.failure import RefereeError, RunnerFailure
 from fitness.gpu import wire
 from fitness.gpu.colony import Child, Colony
 from fitness.gpu.slots import GpuSlot
@@ -42,7 +46,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """seconds: from the go to the end of the snapshot. kept: whether the sampled words were still the same afterwards."""
+    """seconds: from the go to the end of the snapshot, which read `words` at `addresses` (a table for each width in bytes)."""
 
     seconds: float
     addresses: tuple[Any, ...]
@@ -124,7 +128,8 @@ class GpuRunner:
             answer = self._child.ask(message, fds, timeout)
         except TimeoutError as error:
             self.close()
-            text = f"The {message['op']} did not end within {timeout:g} s and was killed. Look for an endless loop or a much too slow kernel."
+            what = f"The {message['op']} did not end within {timeout:g} s and was killed."
+            text = f"{what} Look for an endless loop or a much too slow kernel."
             diagnostic = Diagnostic(stage, "call_timeout", text, {"limit_seconds": timeout})
             raise RunnerFailure(Outcome.TIMEOUT, diagnostic) from error
         except wire.Closed as error:
@@ -165,17 +170,17 @@ def _sampling(slots: Sequence[GpuSlot]) -> tuple[tuple[Any, ...], tuple[Any, ...
 
     from fitness.gpu import kernels
 
-    secret = random.SystemRandom()
-    addresses: dict[int, list[int]] = {}
     buffers = [buffer for slot in slots for buffer in slot.output_buffers]
-    for number in range(SAMPLED if buffers else 0):
-        buffer = buffers[number % len(buffers)]
-        width = buffer.payload.element_size()
-        addresses.setdefault(min(width, 4), []).append(buffer.address + width * secret.randrange(buffer.payload.numel()))
+    rng = np.random.default_rng(int.from_bytes(os.urandom(16), "little"))
+    addresses: dict[int, list[NDArray[np.int64]]] = {}
+    for number, buffer in enumerate(buffers):
+        width, share = buffer.payload.element_size(), SAMPLED // len(buffers) + (number < SAMPLED % len(buffers))
+        places = buffer.address + width * rng.integers(0, buffer.payload.numel(), share)
+        addresses.setdefault(min(width, 4), []).append(places)
     tables, words, launches = [], [], []
     for width, found in addresses.items():
-        table = torch.tensor(found, dtype=torch.int64, device="cuda")
-        out = torch.empty(len(found), dtype=torch.int32, device="cuda")
+        table = torch.from_numpy(np.concatenate(found)).to("cuda")
+        out = torch.empty(table.numel(), dtype=torch.int32, device="cuda")
         tables.append((width, table))
         words.append(out)
 
@@ -200,12 +205,19 @@ def still_the_same(batch: Batch) -> Any:
     return torch.stack(parts).all() if parts else torch.ones((), dtype=torch.bool, device="cuda")
 
 
+def _started(colony: Colony) -> None:
+    with contextlib.suppress(RefereeError):  # said again, and heard, when a runner is asked for
+        colony.start()
+
+
 class GpuReferee:
     """Owner of one device's clock. Use from one thread. Raises `fitness.failure.RefereeError`."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._hostile = Colony(sandbox, device=True)
         self._own = Colony(None, device=True)
+        for colony in (self._hostile, self._own):  # both at once, while the station measures its ceilings
+            threading.Thread(target=_started, args=(colony,), daemon=True).start()
 
     def load(self, program: Program) -> GpuRunner:
         """Loads the program in a fresh runner. Raises `RunnerFailure` (stage `load`)."""

@@ -6,6 +6,7 @@ Offers what `fitness.station.Station` offers, for `fitness.measuring` and `fitne
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,9 +29,9 @@ BASELINES = ("eager", "compile", "max_autotune")
 """PyTorch as it is, by torch.compile, and with maximum autotuning (without CUDA graphs, whose copies of inputs would cost it time)."""
 ENTRY = "gpu"
 """The function of baseline.py that computes on torch tensors and returns its outputs."""
-SLOT_BYTES = 6 << 30
+SLOT_BYTES = 11 << 30
 BATCH_SECONDS = 2e-3
-MOST = 24
+MOST = 48
 """Calls of the smaller batch at most."""
 RENEWED = 2
 """Timed cases of a shape that are replaced between two sittings."""
@@ -61,11 +62,14 @@ class GpuStation:
         self.workspace_limit = settings.memory
         self._cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
         self._lanes: dict[str, GpuLane] = {}
+        self.overheads: dict[str, list[float]] = defaultdict(list)
+        """By lane, over the rounds of the last sitting: what a batch costs beside its calls, in units of n calls."""
 
     def raise_ceilings(self) -> None:
         self.ceilings = self.ceilings.larger(measure_ceilings())
 
     def sitting(self) -> GpuSitting:
+        self.overheads.clear()
         for sizes in self.problem.shapes:
             self.supply.renew(sizes, RENEWED)
         return GpuSitting(self, self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)

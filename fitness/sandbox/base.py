@@ -42,8 +42,8 @@ class Sandbox(ABC):
         devices: Sequence[str] = (),
     ) -> list[str]:
         """The command line that runs `argv` confined. read, write: absolute paths visible beside the system's; the first of `write` is
-        the working folder. devices: device nodes it may use (a GPU's). filtered: deny the network by seccomp where no namespace does it (a zygote's runners bring a stricter
-        filter, which an outer one would silence). Descriptors above 2 are passed on."""
+        the working folder. devices: device nodes it may use (a GPU's). filtered: deny the network by seccomp where no namespace does
+        it (a zygote's runners bring a stricter filter, which an outer one would silence). Descriptors above 2 are passed on."""
 
     def run(
         self,
@@ -89,7 +89,7 @@ class Sandbox(ABC):
             "level": self.level,
             "isolates": list(self.isolates),
             "seccomp": "names the call" if "user_notif" in actions else "kills" if actions else "none",
-            "memory": "address space limit, watchdog on the resident size",
+            "memory": "limit on the address space, and a look at the resident size every 10 ms; no cgroup",
         }
 
     def strengthen(self) -> tuple[str, ...]:

@@ -17,9 +17,7 @@ MODULES = frozenset({"__future__", "math", "triton", "triton.language", "triton.
 """What may be imported."""
 TRITON_NAMES = frozenset({"jit", "cdiv", "next_power_of_2", "language", "Config", "constexpr_function", "set_allocator", "tools"})
 """What may be used of the module `triton` itself."""
-TENSOR_FACTS = frozenset(
-    {"shape", "stride", "size", "numel", "dim", "ndim", "dtype", "element_size", "data_ptr", "value", "bit_length", "items", "append", "get"}
-)
+TENSOR_FACTS = frozenset({"shape", "stride", "size", "numel", "dim", "ndim", "dtype", "element_size", "data_ptr", "value", "bit_length"})
 """Attributes that host code may use of tensors, numbers and containers."""
 _NAMES = """
     eval exec compile open __import__ __builtins__ globals locals vars dir getattr setattr delattr hasattr input breakpoint exit quit type

@@ -22,7 +22,13 @@ def _triton(settings: EvaluationSettings) -> Target:
     return TritonTarget(settings)
 
 
-_TARGETS: dict[str, Callable[[EvaluationSettings], Target]] = {"cpp": _cpp, "triton": _triton}
+def _cuda(settings: EvaluationSettings) -> Target:
+    from fitness.targets.cuda import CudaTarget
+
+    return CudaTarget(settings)
+
+
+_TARGETS: dict[str, Callable[[EvaluationSettings], Target]] = {"cpp": _cpp, "triton": _triton, "cuda": _cuda}
 GPU = ("triton", "cuda")
 """Targets whose kernels run on a GPU."""
 

@@ -5,7 +5,7 @@ import triton.language as tl
 
 # 0: a row at once, a program each; 1: a row at once, persistent programs; 2: online over tiles, then a second trip.
 ALGORITHM = 0  # evo: {0, 1, 2}
-NUM_WARPS = 4  # evo: {1, 2, 4, 8, 16, 32}
+NUM_WARPS = 4  # evo: {4, 8, 16, 32}
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 TILE = 2048  # evo: 2**[9..13]
 # Programs of the persistent grid, and how many rows each takes at once.
