@@ -6,6 +6,7 @@ Python packages are looked up, not imported. Of model keys only the names of the
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -161,7 +162,8 @@ def ranges(cores: list[int]) -> str:
 def memory() -> list[Check]:
     facts = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines() if ":" in line)
     total, available = (int(facts.get(name, "0 kB").split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    limit = read("/sys/fs/cgroup/memory.max")
+    limit = read("/sys/fs/cgroup/memory.max") or read("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    limit = "" if limit.isdigit() and int(limit) > total else limit
     capped = f", this container may hold {gib(int(limit))}" if limit.isdigit() else ""
     checks = [Check("memory", "memory", "ok", f"{gib(total)}, {gib(available)} available{capped}")]
     pages = read("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -172,21 +174,45 @@ def memory() -> list[Check]:
 
 
 def sandbox() -> list[Check]:
-    """What confines a kernel here, as the evaluator itself will choose it."""
-    from fitness.sandbox import SandboxError, choose
+    """What confines a kernel here, as the evaluator itself will choose it, and tried out."""
+    from fitness.sandbox import LEVELS, SandboxError, available, choose
 
     try:
         chosen = choose("auto")
     except SandboxError as error:
         return [Check("sandbox", "strength", "missing", str(error), "apt install bubblewrap")]
-    force = chosen.describe()
-    isolated = force.get("isolates")
-    takes = ", ".join(map(str, isolated)) if isinstance(isolated, (list, tuple)) else str(isolated)
-    advice = "\n".join(chosen.strengthen())
+    strongest = next(iter(LEVELS.values())).isolates
+    lacks = [name for name in strongest if name not in chosen.isolates]
+    levels = list(LEVELS)
+    stronger = [f"{level}: {available()[level]}" for level in levels[: levels.index(chosen.level)] if available()[level]]
+    advice = "\n".join([*chosen.strengthen(), *stronger])
+    takes = ", ".join(chosen.isolates) + (f"; NOT {', '.join(lacks)}" if lacks else "")
     return [
         Check("sandbox", "strength", "note" if advice else "ok", chosen.level, advice),
-        Check("sandbox", "isolates", "ok", takes or "nothing"),
+        Check("sandbox", "isolates", "note" if lacks else "ok", takes),
+        *trial(chosen.level),
+        Check("sandbox", "memory", "ok", str(chosen.describe()["memory"])),
     ]
+
+
+@functools.cache
+def trial(level: str) -> tuple[Check, ...]:
+    """Starts one process for kernels and one for baselines at this level, and asks the system what holds them."""
+    from fitness.referee import Referee
+    from fitness.sandbox import LEVELS
+
+    try:
+        with Referee(sandbox=LEVELS[level], pool=1) as referee:
+            filtered, named = referee.trial()
+    except Exception as error:  # whatever it is, no kernel can be measured here
+        return (Check("sandbox", "runners", "missing", f"do not start: {error}", "EVO_SANDBOX=LEVEL tries another level"),)
+    runners = Check("sandbox", "runners", "ok", "start, for kernels and for baselines")
+    if named:
+        return runners, Check("sandbox", "system calls", "ok", "filtered; a refused call is named")
+    if filtered:
+        return runners, Check("sandbox", "system calls", "ok", "filtered; a refused call ends the kernel, unnamed (Linux 5.5 names it)")
+    remedy = "Allow seccomp(2): a kernel's system calls are not filtered here."
+    return runners, Check("sandbox", "system calls", "note", "NOT filtered: seccomp is refused", remedy)
 
 
 def roofline(*, measure: bool) -> list[Check]:

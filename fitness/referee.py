@@ -142,6 +142,17 @@ class Referee:
             self._null[flavour] = statistics.quantiles((call.wall_seconds for call in calls[3:]), n=4)[0]
         return self._null[flavour]
 
+    def trial(self) -> tuple[bool, bool]:
+        """Starts a runner of either kind. Returns what this system grants them: (a seccomp filter, one that names the refused call).
+
+        Raises `RefereeError`, `RunnerFailure`.
+        """
+        for flavour in ("native", "numpy"):
+            nursery = self._nursery(flavour)
+            seat = nursery.take()
+            seat.close()
+        return nursery.seccomp, nursery.listener
+
     def close(self) -> None:
         """Ends every runner and zygote. Idempotent."""
         for custody in self._custodies:

@@ -54,6 +54,22 @@ def test_a_weaker_sandbox_comes_with_what_would_strengthen_it(monkeypatch: pytes
     assert check.value == "rlimits" and check.state == "note" and check.remedy
 
 
+def test_runners_that_do_not_start_are_missing_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fitness.referee import Referee, RefereeError
+
+    def refuse(self: Referee) -> None:
+        raise RefereeError("no zygote today")
+
+    monkeypatch.setattr(Referee, "trial", refuse)
+    doctor.trial.cache_clear()
+    try:
+        report = examine()
+    finally:
+        doctor.trial.cache_clear()
+    assert not report.able
+    assert "no zygote today" in by_name(report)["sandbox.runners"].value
+
+
 def test_model_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
     for arguments in (["doctor"], ["doctor", "--json"]):
