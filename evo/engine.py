@@ -101,6 +101,7 @@ class Engine:
         self._stopped: StopReason | None = None
         self._remeasuring = state.remeasured
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: BaseException | None = None
         self._last: Turn = None
         self._setup = setup
         self._seeded = state.finished >= len(seeds)
@@ -118,14 +119,15 @@ class Engine:
         try:
             while True:
                 self._refill()
+                if self._failed is not None:
+                    raise self._failed
                 if not self._tasks:
                     reason = self._reason()
                     assert reason is not None  # nothing in flight and nothing to start only happens at an end
                     return reason
-                done, _ = await asyncio.wait(self._tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if not task.cancelled():  # a halted trip gives itself up
-                        task.result()
+                await asyncio.wait(self._tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+                if self._failed is not None:
+                    raise self._failed
                 self._tick()
                 reason = self._reason()
                 if reason is not None and reason not in (StopReason.EXHAUSTED, StopReason.STALL, StopReason.DOLLARS):
@@ -149,7 +151,13 @@ class Engine:
         while self._room() and self._reason() is None and (trip := self._next()) is not None:
             task = asyncio.ensure_future(trip)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A trip is over. Its error, if it has one (the disk is full, a defect), ends the search; one that was given up has none."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._failed = self._failed or task.exception()
 
     def _room(self) -> bool:
         """Whether another trip may start: models have slots of their own beside the executor's, as many as their limits allow."""

@@ -308,13 +308,17 @@ def workers(made: Bench, count: int, dice: random.Random) -> None:
 
 
 def deleted_cache(made: Bench, count: int, dice: random.Random) -> None:
-    """Empties the cache of builds and ceilings again and again while a run works."""
+    """Empties the cache of builds and ceilings `count` times while a run works."""
     run = made.home / "cache-run"
     process = made.start(*made.begin(str(run)))
-    while process.poll() is None:
-        time.sleep(dice.uniform(1.0, 4.0))
-        shutil.rmtree(made.home / "cache", ignore_errors=True)
-        made.tally["caches deleted"] += 1
+    deleted = 0
+    while process.poll() is None and deleted < count:
+        time.sleep(dice.uniform(2.0, 5.0))
+        if check(run / "run.db"):
+            shutil.rmtree(made.home / "cache", ignore_errors=True)
+            deleted += 1
+    process.wait(timeout=600)
+    made.tally["caches deleted"] += deleted
     if process.returncode != 0:
         raise Broken(f"without its cache the run ended with {process.returncode}:\n{made.said()[-3000:]}")
     expect_finished(run)
