@@ -27,6 +27,8 @@ class Arm:
     pulls: int = 0
     earned: float = 0.0
     squares: float = 0.0
+    top: float = 0.0
+    """The largest reward."""
     cost: float = 0.0
 
 
@@ -53,6 +55,7 @@ class Chooser(ABC):
             arm.pulls += 1
             arm.earned += max(0.0, earned)
             arm.squares += max(0.0, earned) ** 2
+            arm.top = max(arm.top, earned)
             arm.cost += max(0.0, cost)
 
     def rate(self, name: str) -> float:
@@ -87,24 +90,26 @@ class UCB(Chooser):
 
 
 class Thompson(Chooser):
-    """The arm with the highest rate drawn from what is believed of each."""
+    """The arm with the highest rate drawn from what is believed of each; a small share goes by weight, so that none is given up."""
+
+    share = 0.05
 
     def choose(self, rng: random.Random) -> str:
         unknown = self._unknown(rng)
         if unknown is not None:
             return unknown
+        if rng.random() < self.share:
+            return pick({name: arm.weight for name, arm in self.arms.items()}, rng)
         return max(self.arms, key=lambda name: self._draw(name, rng))
 
     def _draw(self, name: str, rng: random.Random) -> float:
         arm = self.arms[name]
-        # One imagined success in two tries keeps an arm that only failed so far from being certain.
-        mean = (arm.earned + 0.5 * self._scale()) / (arm.pulls + 1)
-        spread = math.sqrt(max(arm.squares / arm.pulls - (arm.earned / arm.pulls) ** 2, 0.0) + 0.25 * self._scale() ** 2)
+        top = max(other.top for other in self.arms.values()) or 1.0
+        # One imagined half of the largest reward keeps an arm that only failed so far from being certain.
+        mean = (arm.earned + 0.5 * top) / (arm.pulls + 1)
+        spread = math.sqrt(max(arm.squares / arm.pulls - (arm.earned / arm.pulls) ** 2, 0.0) + 0.25 * top**2 / (arm.pulls + 1))
         per_pull = arm.cost / arm.pulls or 1.0
         return rng.gauss(mean, spread / math.sqrt(arm.pulls + 1)) / per_pull
-
-    def _scale(self) -> float:
-        return max((arm.earned / arm.pulls for arm in self.arms.values() if arm.pulls), default=0.0) or 1.0
 
 
 CHOOSERS: Mapping[str, type[Chooser]] = {"weights": Weights, "ucb": UCB, "thompson": Thompson}

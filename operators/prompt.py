@@ -124,7 +124,10 @@ class Library:
             from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
             self._environment = Environment(
-                loader=FileSystemLoader([str(folder) for folder in self.folders]), undefined=StrictUndefined, autoescape=False
+                loader=FileSystemLoader([str(folder) for folder in self.folders]),
+                undefined=StrictUndefined,
+                autoescape=False,
+                auto_reload=False,
             )
         return self._environment.from_string(text)
 
