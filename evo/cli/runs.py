@@ -11,6 +11,8 @@ from evo.rundir import runs_folder
 
 __all__ = ["all_runs", "find_run"]
 
+CONFIG = "config.yaml"
+
 
 def all_runs(folder: Path | None = None) -> list[Path]:
     """Folders that hold a run, oldest first."""
@@ -22,7 +24,7 @@ def all_runs(folder: Path | None = None) -> list[Path]:
 
 def begun(run: Path) -> tuple[float, str]:
     """When a run was made: its resolved config is written once, at its start."""
-    for name in ("config.yaml", DATABASE):
+    for name in (CONFIG, DATABASE):
         try:
             return (run / name).stat().st_mtime, run.name
         except OSError:
@@ -39,7 +41,7 @@ def find_run(reference: str, folder: Path | None = None) -> Path:
     path = Path(reference).expanduser()
     if path.name == DATABASE and path.is_file():
         return path.parent
-    if (path / DATABASE).is_file():
+    if (path / DATABASE).is_file() or (path / CONFIG).is_file():  # one that was killed in its first moment has a config only
         return path
     home = runs_folder() if folder is None else folder
     runs = all_runs(home)

@@ -74,3 +74,13 @@ def test_the_campaign_would_notice_a_process_that_is_left(monkeypatch: pytest.Mo
     finally:
         left.kill()
         left.wait()
+
+
+def test_a_run_killed_before_its_first_transaction_is_resumed(made: Any) -> None:
+    run = made.home / "first-moment"
+    done = made.evo(*made.begin(str(run)))
+    assert done.returncode == 0, done.stderr
+    for path in run.iterdir():
+        if path.name != "config.yaml":
+            path.unlink()
+    CAMPAIGN.finish(made, run)
