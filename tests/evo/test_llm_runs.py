@@ -19,6 +19,7 @@ from archive.candidate import Repair
 from archive.evaluation import Outcome
 from evo.config import parse_config
 from evo.errors import UserError
+from evo.llm.answering import answers_in
 from evo.run import Run
 from operators.models.call import ModelError
 
@@ -254,6 +255,17 @@ def test_a_recorded_run_replays_byte_for_byte_without_a_network(tmp_path: Path) 
     kept = ("candidate", "model", "prompt", "answer", "tokens_in", "tokens_out", "dollars")
     one, two = (sorted([row[name] for name in kept] for row in calls(tmp_path / name)) for name in ("first", "second"))
     assert one == two and len(one) > 3
+
+
+def test_what_people_were_asked_waits_while_the_search_goes_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Instant(), operators={"mutate_many": 1.0}, budget={"evaluations": 6})
+    run.begin()
+    folders = run.ask(2, tmp_path / "asked")
+    summary = open_again(tmp_path / "run").search(picture=False)
+    assert summary.evaluations == 6 and {1, 2}.isdisjoint(c.number for c in finished(tmp_path / "run"))
+    (folders[1] / "answer.md").write_text(kernel(16, 4, 2))
+    (told,) = open_again(tmp_path / "run").tell(answers_in(tmp_path / "asked"))
+    assert told.candidate is not None and told.candidate.number == 2 and told.candidate.ok
 
 
 def test_the_shipped_experiment_is_valid(repository: Path) -> None:
