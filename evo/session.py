@@ -9,6 +9,7 @@ from functools import cache
 from archive.base import Archive, Elite
 from archive.candidate import Draft, Proposal
 from archive.descriptors import default_descriptors, parse_descriptors
+from archive.evaluation import Outcome
 from archive.grid import GridArchive
 from archive.kernel import Kernel
 from archive.lineage import Lineage
@@ -118,7 +119,12 @@ class Session:
         """Certifies finished candidates of the run, whatever was certified before. Raises KeyError for an unknown one."""
         await self._open()
         self.reporter.enter(Stage.CERTIFY)
-        return {number: await self._certify(number) for number in numbers}
+        try:
+            return {number: await self._certify(number) for number in numbers}
+        except ExecutorError as error:
+            first = str(error).partition("\n")[0]
+            what = "The certification could not be made; it says nothing about the kernel."
+            raise UserError(what, found=first, remedy="Run `evo doctor`, then repeat it.") from error
 
     async def _open(self) -> None:
         self.reporter.enter(Stage.OPEN)
@@ -207,6 +213,8 @@ class Session:
         if kernel is None:
             raise KeyError(number)
         prepared = await self.executor.prepare(kernel)
+        if prepared.failed is not None and prepared.failed.outcome is Outcome.INFRASTRUCTURE_ERROR:
+            raise ExecutorError(prepared.failed.diagnostics[0].message)
         if prepared.failed is not None:
             certificate = Certificate(kernel.id, False, diagnostics=prepared.failed.diagnostics)
         else:

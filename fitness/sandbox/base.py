@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fitness.sandbox.completed import Completed, Limits, run_limited
-from fitness.sandbox.view import environment, python_paths, system_paths
+from fitness.sandbox.view import environment, program_paths, python_paths, system_paths
 
 __all__ = ["Sandbox", "SandboxError"]
 
@@ -60,7 +60,8 @@ class Sandbox(ABC):
         """Runs a tool (a compiler, a disassembler) to its end. Sees the system and `read`; may write only into the folder `write`, which
         is its working, home and temporary folder. timeout, cpu: seconds. memory, output_limit: bytes."""
         scratch = [] if write is None else [str(Path(write).resolve())]
-        command = self.command(argv, read=[str(Path(path).resolve()) for path in read], write=scratch)
+        visible = [*program_paths(argv[0]), *(str(Path(path).resolve()) for path in read)]
+        command = self.command(argv, read=visible, write=scratch)
         limits = Limits(timeout=timeout, memory=memory, cpu=cpu, output=output_limit)
         variables = environment(1, home=scratch[0] if scratch else "/tmp") | dict(env or {})
         return run_limited(command, limits, env=variables)

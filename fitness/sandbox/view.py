@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-__all__ = ["environment", "python_paths", "system_paths"]
+__all__ = ["environment", "program_paths", "python_paths", "system_paths"]
 
 _SYSTEM = [
     "/usr",
@@ -41,6 +41,27 @@ def python_paths() -> list[str]:
     if not any(executable.startswith(prefix + "/") for prefix in (*prefixes, "/usr", "/bin")):
         found.append(executable)
     return found
+
+
+def program_paths(program: str) -> list[str]:
+    """What a program outside the system's folders (a toolchain of its own, as of conda or Spack) needs of itself: every link that leads
+    to it, and the installation it lies in."""
+    path = Path(program)
+    if not path.is_absolute():
+        return []
+    shown: list[Path] = []
+    for _ in range(16):
+        if not path.is_symlink():
+            break
+        shown.append(path)
+        path = path.parent / path.readlink()
+    real = path.resolve()
+    for found in (path, real):
+        installation = found.parent.parent if found.parent.name == "bin" else found.parent
+        private = installation in (Path("/"), Path("/tmp"), Path("/var"), Path("/home"), Path.home(), *Path.home().parents)
+        shown.append(found if private else installation)
+    system = tuple(f"{folder}/" for folder in system_paths())
+    return list(dict.fromkeys(str(each) for each in shown if not f"{each}/".startswith(system)))
 
 
 def environment(threads: int, home: str = "/tmp") -> dict[str, str]:

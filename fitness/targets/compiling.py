@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -45,6 +46,10 @@ VERSION_SCRIPT = "{ global: " + "; ".join(EXPORTS) + "; local: *; };\n"
 
 
 SOURCE = "kernel.cpp"
+
+
+_NOT_STARTED = re.compile(r"(bwrap|evo-sandbox): [^\n]*")
+"""All that is said where the sandbox, or the compiler in it, could not be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,9 @@ def _vanished(scratch: Path) -> Diagnostic:
 
 def _failure(step: str, done: Finished, source: str, limits: Limits) -> tuple[Outcome, Diagnostic]:
     facts = {"seconds": round(done.seconds, 3), "output": done.output[:2000]}
+    if done.ended == "exit" and _NOT_STARTED.fullmatch(done.output.strip()):
+        message = f"The {step} could not be started in the sandbox: {done.output.strip()[:300]}. Run `evo doctor`."
+        return Outcome.INFRASTRUCTURE_ERROR, Diagnostic("build", f"{step}_not_started", message, facts)
     if done.ended == "timeout" or "CPU time limit exceeded" in done.output:
         message = f"The {step} ran over its limit of {limits.seconds:g} s. Unroll and instantiate less."
         return Outcome.TIMEOUT, Diagnostic("build", f"{step}_timeout", message, {"limit": limits.seconds, **facts})

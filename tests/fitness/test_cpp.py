@@ -359,3 +359,25 @@ def test_a_cache_emptied_under_a_compiler_says_nothing_about_the_kernel(tmp_path
         target.build(Kernel("cpp", "void plain() {}\n" + PLAIN.replace("#include <cstdint>", "typedef long int64_t;")))
     assert caught.value.outcome is Outcome.INFRASTRUCTURE_ERROR
     assert caught.value.diagnostic.reason == "cache_vanished"
+
+
+@pytest.mark.parametrize("said", ["bwrap: execvp /opt/g++: No such file or directory\n", "evo-sandbox: OSError: unshare: refused\n"])
+def test_a_compiler_that_could_not_be_started_is_not_the_kernels_fault_and_is_not_remembered(tmp_path: Path, said: str) -> None:
+    compile_ = confined("auto")
+    broken = [True]
+
+    def run(argv: Sequence[str], **options: object) -> Finished:
+        return Finished(1, said, 0.01, "exit") if broken else compile_(argv, **options)  # type: ignore[arg-type]
+
+    target = CppTarget(EvaluationSettings(cache=tmp_path), run=run)
+    source = HEAD + SIGNATURE + " { for (long i = 0; i < n; ++i) y[i] = x[i]; }\n"
+    with pytest.raises(BuildFailure) as caught:
+        target.build(Kernel("cpp", source))
+    assert caught.value.outcome is Outcome.INFRASTRUCTURE_ERROR and "evo doctor" in caught.value.diagnostic.message
+    broken.clear()
+    assert target.build(Kernel("cpp", source)).hash
+
+
+def test_no_message_of_a_compiler_passes_for_one_of_the_sandbox(target: CppTarget) -> None:
+    for line in ("#error bwrap: execvp\n", 'static_assert(false, "\\nbwrap: x");\n'):
+        assert fails(target, line).outcome is Outcome.BUILD_ERROR

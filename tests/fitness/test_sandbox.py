@@ -42,6 +42,22 @@ def test_a_compiler_reads_and_writes_its_scratch_folder(sandbox: Sandbox, tmp_pa
     assert (tmp_path / "k.so").stat().st_size > 1000
 
 
+def test_a_toolchain_of_its_own_installation_is_seen_through_its_links_and_its_neighbours_are_not(
+    confining: Sandbox, tmp_path: Path
+) -> None:
+    installation = tmp_path / "toolchains" / "gcc-99"
+    for folder in (installation / "bin", installation / "lib", tmp_path / "links", tmp_path / "scratch"):
+        folder.mkdir(parents=True)
+    (installation / "lib" / "word").write_text("from its own library")
+    (tmp_path / "toolchains" / "private").write_text("not for everybody")
+    compiler = installation / "bin" / "g++"
+    compiler.write_text(f'#!/bin/sh\ncat "{installation}/lib/word" "{tmp_path}/toolchains/private"\n')
+    compiler.chmod(0o755)
+    (tmp_path / "links" / "g++-99").symlink_to(compiler)
+    done = confining.run([str(tmp_path / "links" / "g++-99")], write=tmp_path / "scratch")
+    assert "from its own library" in done.text and "not for everybody" not in done.text
+
+
 @pytest.mark.parametrize("directive", ['#include "{secret}"', '__asm__(".incbin \\"{secret}\\"");', "#embed <{secret}>"])
 def test_source_cannot_take_in_a_file_outside_its_view(confining: Sandbox, tmp_path: Path, directive: str) -> None:
     secret = tmp_path / "secret.txt"
