@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,8 @@ def test_c_programs_can_be_built_against_it(bench: Path, tmp_path: Path) -> None
     assert subprocess.run(["sh", "build.sh"], cwd=package, check=False).returncode == 0
     (tmp_path / "main.c").write_text(
         '#include "fast_gelu.h"\n#include <stdio.h>\nint main(void) {\n    static float x[128], bias[32], y[128];\n    x[0] = 1;\n'
-        '    int first = gelu(x, bias, y, 4, 32);\n    printf("%d %.4f ", first, y[0]);\n    printf("%d\\n", gelu(x, bias, y, 1 << 20, 32));\n    return 0;\n}\n'
+        '    int first = gelu(x, bias, y, 4, 32);\n    printf("%d %.4f ", first, y[0]);\n'
+        '    printf("%d\\n", gelu(x, bias, y, 1 << 20, 32));\n    return 0;\n}\n'
     )
     folder = package / "fast_gelu"
     links = [f"-I{folder}/csrc", f"-L{folder}", "-lfast_gelu", f"-Wl,-rpath,{folder}"]
@@ -152,6 +154,33 @@ def test_provenance_tells_ancestry_environment_certificate_and_how_to_reproduce_
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)
     assert again["kernel_id"] == kernel["kernel"] and again["certificate"]["ok"] and again["evaluations"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_specialists_share_a_dispatcher_that_takes_the_nearest_shape(bench: Path) -> None:
+    from evo.config import load_config
+    from evo.export.choice import Specialist, specialists
+    from evo.export.package import export
+    from evo.reading import open_run
+    from evo.run import Run
+
+    Run.open(bench / "run").certify([0])
+    with open_run(bench / "run") as reader:
+        (winner,) = specialists(reader, [reader.number_of("best")])
+        plain = next(c.kernel for c in reader.lineage.candidates() if c.kernel is not None and c.kernel != winner.kernel)
+        wide, tall = "rows=64,cols=512", "rows=512,cols=64"
+        two = [replace(winner, homes=(wide,)), Specialist(0, plain, winner.certificate, (tall,))]
+        made = export(reader, load_config(bench / "run" / "config.yaml"), two, bench / "pair")
+    assert made.tests.count("passed") == 5
+    subprocess.run([sys.executable, "evo_build.py"], cwd=bench / "pair", check=True)
+    program = """
+import pair, numpy as np
+def kernel(rows, cols): return pair.explain(np.ones((rows, cols), np.float32), np.ones(cols, np.float32))
+print(kernel(60, 500), kernel(500, 60), kernel(2, 259), kernel(512, 16))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=bench / "pair", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "kernel 0 kernel 1 kernel 0 kernel 1"
 
 
 def test_the_envelope_is_what_was_verified_and_no_more(repository: Path) -> None:
