@@ -58,6 +58,8 @@ strings the optimum (5.0) is found in 40 evaluations, 4.4 without neighbours; un
                       25            50            100           200           400
     auto          .827 (.013)   .908 (.010)   .952 (.008)   .992 (.004)   1.000 (.000)
     Kernel Tuner  .744          .828          .917          .973           .994
+    (its adaptive_tabu_greywolf, run beside)
+                  .711 (.014)   .819 (.015)   .917 (.011)   .973 (.006)    .994 (.002)
 
 **No fit to the six.** Sizes come from a coarse comparison of seven settings (initial 6, 8, 10; prior median 1.5, 2.5, 4; slope .5, .75,
 1; neighbourhoods of 3 or 5), 10 other seeds each. Chosen without a kernel, then measured on it (25, 50, 100, 200): convolution .689
