@@ -162,7 +162,8 @@ def main() -> None:
     ours = [cost["measure"] - cost["kernel"] for cost in costs]
     usual = [wall - kernel for one, n in zip(prepared, pairs, strict=True) for wall, kernel in [usual_way(one, problem, n)]]
     print("\nsame kernels, same number of timed pairs; overhead per candidate is wall time outside kernels")
-    print(f"  this evaluator: {median([c['calls'] for c in costs]):.0f} checked calls on fresh data            {1e3 * median(ours):8.1f} ms")
+    calls = median([cost["calls"] for cost in costs])
+    print(f"  this evaluator: {calls:.0f} checked calls on fresh data            {1e3 * median(ours):8.1f} ms")
     print(f"  a fresh python each: one call checked, same data again {1e3 * median(usual):8.1f} ms")
     print(f"  ratio                                                  {median(usual) / median(ours):8.1f}     (wanted: 5)")
     evaluator.close()
