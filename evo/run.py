@@ -141,7 +141,7 @@ class Run:
         """
 
         def work() -> dict[int, Certificate]:
-            with self._opened(observer) as session, interrupts(session.stop):
+            with self._opened(observer, answers_only=True) as session, interrupts(session.stop):
                 try:
                     return _drive(session.executor, session.certify(numbers))
                 except KeyError as error:

@@ -121,7 +121,7 @@ def status(run: AnyRun, json: AsJson = False) -> None:
         rows["best"] = f"{known.best.speedup:.2f}× in the search, candidate {known.best.candidate} ({known.best.operator})"
         if known.best.certified is not None:
             rows["certified"] = f"{interval(known.best.certified)} over {known.best.certified_against}"
-    if known.state in ("killed", "interrupted", "infrastructure"):
+    if known.state in ("killed", "interrupted", "infrastructure", "models"):
         rows["resume"] = f"evo resume {shlex.quote(str(known.path))}"
     facts(rows)
 

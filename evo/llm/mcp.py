@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def serve(folder: Path) -> None:
         UserError: the `mcp` package is not installed.
     """
     try:
-        from mcp.server.fastmcp import FastMCP
+        server_class = _server_class()
     except ImportError as error:
         raise UserError(
             "An MCP server needs the package `mcp`.",
@@ -83,10 +84,18 @@ def serve(folder: Path) -> None:
             remedy="pip install 'evo-kernels[mcp]'; or use evo ask and evo tell.",
         ) from error
     tools = Tools(folder)
-    server = FastMCP("evo", instructions="Make a kernel faster: get_proposal, write a kernel, submit_kernel, and again.")
+    server = server_class("evo", instructions="Make a kernel faster: get_proposal, write a kernel, submit_kernel, and again.")
     for tool in (tools.get_proposal, tools.submit_kernel, tools.archive, tools.candidate, tools.best):
         server.add_tool(_quiet(tool), name=tool.__name__, description=tool.__doc__)
     server.run()
+
+
+def _server_class() -> Any:
+    """The package's high-level server, under the name it has in mcp 2 or in mcp 1. Raises ImportError."""
+    try:
+        return import_module("mcp.server.mcpserver").MCPServer
+    except ModuleNotFoundError:
+        return import_module("mcp.server.fastmcp").FastMCP
 
 
 def _quiet(tool: Any) -> Any:

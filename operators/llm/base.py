@@ -151,7 +151,7 @@ def kernel_of(answer: str, letter: Letter, context: Context, *, truncated: bool 
     kernel = Kernel(letter.language, source)
     try:
         kernel.template  # noqa: B018 - parses
-    except TunableError as error:
+    except (TunableError, RecursionError) as error:
         return Complaint("malformed_tunables", f"A tunable of your kernel is malformed: {error}")
     same = _same(kernel, letter, context)
     if same is not None:

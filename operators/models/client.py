@@ -112,7 +112,7 @@ def _raw(response: Any) -> Raw:
         usage: Any = getattr(response, "usage", None)
         known = usage is not None and bool(usage.prompt_tokens)
         return Raw(
-            scrub(text if isinstance(text, str) else ""),
+            scrub(text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""),  # lone surrogates cannot be stored
             int(usage.prompt_tokens) if known else None,
             int(usage.completion_tokens) if known else None,
             str(choice.finish_reason or "stop"),

@@ -151,6 +151,14 @@ def test_models_that_keep_failing_end_the_run_with_the_reason(tmp_path: Path) ->
     assert summary.stopped_by == "models" and "told to fail" in summary.message and "evo resume" in summary.resume
 
 
+def test_certifying_needs_no_model(tmp_path: Path) -> None:
+    with ModelServer(Scripted()) as server:
+        search(tmp_path / "run", llm(server), operators={"llm_mutate": 1.0}, budget={"evaluations": 5})
+    written = tmp_path / "run" / "config.yaml"
+    written.write_text(written.read_text().replace("model: openai/small", "model: null"))
+    assert open_again(tmp_path / "run", Instant(inline=False)).certify([0])[0].ok
+
+
 def test_a_refused_key_ends_the_run_with_advice(tmp_path: Path) -> None:
     with ModelServer([Failing(401)]) as server, pytest.raises(ModelError, match="refuses the key"):
         search(tmp_path / "run", llm(server), operators={"llm_mutate": 1.0})

@@ -60,6 +60,11 @@ def test_an_answer_without_usage_counts_with_all_that_was_reserved() -> None:
     assert reply.facts == {"assumed": True}
 
 
+def test_text_that_is_no_unicode_is_mended() -> None:
+    with ModelServer(["a \ud800 b"]) as server:
+        assert ask(Desk([spec(server)])).text == "a ? b"
+
+
 @pytest.mark.parametrize("retries", [0, 2])
 @pytest.mark.parametrize(
     ("behaviour", "reason", "paid"),
