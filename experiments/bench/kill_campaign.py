@@ -31,7 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 FUNCTION = "import numpy as np\n\n\ndef ramp(x, bias):\n    return np.maximum(x + bias, 0.1 * x) * 0.5\n"
 EVALUATIONS = 14
-PATIENCE = 8.0
+PATIENCE = 5.0
 """Seconds that the processes of a killed run have to vanish."""
 JUMPY = """
 import random, sys, time

@@ -39,7 +39,7 @@ class Bubblewrap(Sandbox):
         filtered: bool = True,
         devices: Sequence[str] = (),
     ) -> list[str]:
-        command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--cap-drop", "ALL", "--hostname", "evo"]
+        command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "evo"]
         command += ["--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
         for path in self.visible(read):
             if Path(path).is_symlink():

@@ -217,3 +217,33 @@ def _running(mark: str) -> bool:
             if command[:2] == [b"sleep", mark.encode()]:
                 return True
     return False
+
+
+def test_a_compiler_dies_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
+    """Whatever the level: after `kill -9` of the search nothing goes on compiling."""
+    program = (
+        "from fitness.sandbox import choose\nsandbox = choose('auto')\n"
+        "print('ready', flush=True)\nsandbox.run(['/bin/sleep', '77.125'], timeout=100)\n"
+    )
+
+    def sleeping() -> bool:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if b"/bin/sleep\x0077.125" in entry.read_bytes():
+                    return True
+            except OSError:
+                continue
+        return False
+
+    asking = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert asking.stdout is not None and asking.stdout.readline() == b"ready\n"
+    deadline = time.monotonic() + 20
+    while not sleeping():
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.05)
+    asking.kill()
+    asking.communicate()
+    deadline = time.monotonic() + 5
+    while sleeping():
+        assert time.monotonic() < deadline, "it went on without its parent"
+        time.sleep(0.05)
