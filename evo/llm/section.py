@@ -39,7 +39,8 @@ class ModelSection(Strict):
     name: str = Field(min_length=1, description="As litellm writes it: PROVIDER/MODEL; openai/NAME for any OpenAI-compatible endpoint.")
     base_url: str | None = Field(default=None, description="The endpoint; null takes the provider's own.")
     key: Annotated[str, Field(pattern=VARIABLE)] | None = Field(
-        default=None, description="NAME of the environment variable with the key; null takes the provider's usual one, or EVO_API_KEY."
+        default=None,
+        description="NAME of the environment variable with the key; null takes $EVO_API_KEY, else (no base_url) the provider's.",
     )
     weight: Positive = Field(default=1.0, description="Share of the calls.")
     concurrency: Count = Field(default=4, description="Calls at once.")
@@ -74,7 +75,8 @@ class LlmSection(Strict):
     model: str | None = Field(default=None, description="The model, as PROVIDER/MODEL; null takes $EVO_MODEL.")
     base_url: str | None = Field(default=None, description="Its endpoint; null takes $EVO_BASE_URL, else the provider's own.")
     key: Annotated[str, Field(pattern=VARIABLE)] | None = Field(
-        default=None, description="NAME of the environment variable with its key; null takes $EVO_API_KEY or the provider's usual one."
+        default=None,
+        description="NAME of the environment variable with its key; null takes $EVO_API_KEY, else (no base_url) the provider's.",
     )
     concurrency: Count = Field(default=4, description="Calls at once.")
     max_tokens: Count = Field(default=8192, description="Tokens an answer may have.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archive.candidate import Candidate
 from archive.descriptors import Descriptors
@@ -127,8 +129,8 @@ def strengths(one: Candidate, other: Candidate) -> tuple[str, str]:
 def _strength(one: Candidate, other: Candidate) -> str:
     if one.evaluation is None or other.evaluation is None:
         return ""
-    theirs = {samples.shape: float(np.median(samples.seconds)) for samples in other.evaluation.samples}
-    mine = {samples.shape: float(np.median(samples.seconds)) for samples in one.evaluation.samples}
+    theirs = {samples.shape: _median(samples.seconds) for samples in other.evaluation.samples}
+    mine = {samples.shape: _median(samples.seconds) for samples in one.evaluation.samples}
     faster = [
         f"{shape} ({theirs[shape] / mine[shape]:.2f}x the other)"
         for shape in mine
@@ -191,9 +193,14 @@ def _change(child: Candidate) -> str:
 def _shapes(evaluation: Evaluation) -> tuple[Shape, ...]:
     found = []
     for samples in evaluation.samples:
-        seconds = float(np.median(samples.seconds))
-        found.append(Shape(samples.shape, _time(seconds), float(np.median(samples.baseline / samples.seconds))))
+        seconds = _median(samples.seconds)
+        found.append(Shape(samples.shape, _time(seconds), _median(samples.baseline / samples.seconds)))
     return tuple(found)
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """As np.median, ten times as fast for a dozen values."""
+    return float(statistics.median(values.tolist()))
 
 
 def _time(seconds: float) -> str:

@@ -22,7 +22,7 @@ class ModelSpec:
     """As litellm writes it: `PROVIDER/MODEL`; `openai/NAME` for any OpenAI-compatible endpoint."""
     base_url: str | None = None
     key: str | None = None
-    """Environment variable that holds the key; None leaves it to litellm (OPENAI_API_KEY, ANTHROPIC_API_KEY, …)."""
+    """Environment variable that holds the key; None takes EVO_API_KEY, else, without `base_url`, the provider's usual variable."""
     weight: float = 1.0
     concurrency: int = 4
     requests_per_minute: int | None = None
@@ -43,9 +43,8 @@ class ModelSpec:
             ModelError: the variable that should hold it is not set.
         """
         if self.key is None:
-            own = os.environ.get(ENVIRONMENT["key"])
-            # OpenAI's client insists on some key even where the endpoint wants none.
-            return own or ("none" if self.base_url and self.name.startswith("openai/") and "OPENAI_API_KEY" not in os.environ else None)
+            # An endpoint of one's own never gets the provider's key by accident; clients insist on some key even where none is wanted.
+            return os.environ.get(ENVIRONMENT["key"]) or ("none" if self.base_url else None)
         value = os.environ.get(self.key)
         if not value:
             raise ModelError(

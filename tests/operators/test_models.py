@@ -306,6 +306,15 @@ def test_keys_reach_the_endpoint_and_nothing_else(monkeypatch: pytest.MonkeyPatc
     assert KEY not in said and "[hidden]" in said
 
 
+def test_a_providers_key_is_not_sent_to_an_endpoint_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("EVO_API_KEY", raising=False)
+    with ModelServer(["x"]) as server:
+        ask(Desk([spec(server)]))
+        ask(Desk([spec(server, key="OPENAI_API_KEY")]))
+        assert server.keys == ["Bearer none", f"Bearer {KEY}"]
+
+
 def test_scrubbing_knows_values_of_secret_variables_and_the_usual_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPANY_TOKEN", "plainword")
     assert scrub("a plainword, Bearer abcdefgh123, sk-abcdefghijklmnop, task-oriented") == "a [hidden], [hidden], [hidden], task-oriented"
