@@ -3,6 +3,8 @@
     sqlite3 run.db "select * from best"
     sqlite3 run.db "select * from ancestry where candidate = 40"
 
+`convergence` numbers evaluated candidates; a budget counts re-measurements of elites besides, which are rows of `archive_events`.
+
 They use plain SQL that every SQLite since 3.25 understands (no math functions: speedups are stored).
 """
 

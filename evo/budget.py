@@ -164,7 +164,7 @@ class Budget:
         bounds = []
         if self.limits.minutes is not None:
             bounds.append(self.limits.minutes * 60 - spent.seconds)
-        if self.limits.evaluations is not None and spent.evaluations:
+        if self.limits.evaluations is not None and spent.evaluations and spent.seconds > 0:  # not by seeds alone, which set the clock going
             bounds.append((self.limits.evaluations - spent.evaluations) * spent.seconds / spent.evaluations)
         return max(0.0, min(bounds)) if bounds else None
 

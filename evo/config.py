@@ -89,7 +89,9 @@ class StrategySection(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
-    name: str = Field(default="auto", description="Strategy: auto, map_elites, random, …, or one from the entry-point group `evo.strategies`.")
+    name: str = Field(
+        default="auto", description="Strategy: auto, map_elites, random, …, or one from the entry-point group `evo.strategies`."
+    )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -234,23 +236,25 @@ def explain(errors: list[ErrorDetails], document: Document, model: type[BaseMode
     elif first["type"] == "missing":
         what = f"The config lacks `{'.'.join(map(str, key))}`."
         expected = next((text for at, _, text in _fields(model) if at == key), None)
-        remedy = "Add it."
+        remedy = f"Add it: {expected[0].lower()}{expected[1:]}" if expected else "Add it."
+        expected = f"a line `{key[-1]}: …`"
     elif first["type"] == "value_error":
         what = f"The config's `{'.'.join(map(str, key))}` cannot be used: {first['msg'].removeprefix('Value error, ')}."
     else:
         expected = _expected(first)
         description = next((text for at, _, text in _fields(model) if at == key), None)
         what = f"`{'.'.join(map(str, key))}` has a value it cannot have."
-        remedy = description
+        remedy = f"Correct the value. {description}" if description else "Correct the value."
+    overridden = document.overridden(key)
     others = [".".join(map(str, _written(error["loc"], document))) for error in unknown_first[1:]]
     if others:
         what += f" ({len(others)} more: {', '.join(others[:5])}{', …' if len(others) > 5 else ''})"
     return UserError(
         what,
-        file=document.file,
-        line=document.line(key),
+        file=None if overridden else document.file,
+        line=None if overridden else document.line(key),
         key=".".join(map(str, key)),
-        found=found,
+        found=f"{found} (from --set)" if overridden else found,
         expected=expected,
         remedy=remedy,
     )
@@ -276,7 +280,8 @@ def _expected(error: ErrorDetails) -> str:
     message = error["msg"]
     for prefix in ("Input should be a valid ", "Input should be ", "Value should "):
         message = message.removeprefix(prefix)
-    return {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}.get(message, message)
+    plain = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
+    return (plain | {"an object": "keys with values", "array": "a list"}).get(message, message)
 
 
 def _short(value: object) -> str:

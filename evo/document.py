@@ -43,6 +43,8 @@ class Document:
     file: Path | None = None
     lines: dict[Key, int] = field(default_factory=dict)
     """Line (from 1) of each key and list item that came from the file."""
+    assigned: set[Key] = field(default_factory=set)
+    """Keys that `override` set."""
 
     def line(self, key: Sequence[str | int]) -> int | None:
         """The line of `key`, else of the nearest part of the document that holds it; None when nothing of it is in the file."""
@@ -50,6 +52,12 @@ class Document:
             if (line := self.lines.get(tuple(key[:length]))) is not None:
                 return line
         return None
+
+    def overridden(self, key: Sequence[str | int]) -> bool:
+        """Whether the value of `key` came from the command line."""
+        return any(tuple(key[:length]) in self.assigned for length in range(1, len(key) + 1)) or any(
+            self.line(key) is None and at[: len(key)] == tuple(key) for at in self.assigned
+        )
 
     def override(self, assignment: str) -> None:
         """Applies one `--set` argument, `a.b=value`; the value is read as YAML, `null` included.
@@ -80,6 +88,7 @@ class Document:
                 )
             section = below
         section[parts[-1]] = value
+        self.assigned.add(tuple(parts))
         self.lines = {key: line for key, line in self.lines.items() if key[: len(parts)] != tuple(parts)}
 
 

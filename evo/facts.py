@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archive.candidate import Cell
+from archive.evaluation import Outcome
 
 __all__ = ["Best", "Estimated", "RunFacts"]
 
@@ -51,10 +52,12 @@ class RunFacts:
     state: str
     """`running`, `killed` (its process ended without saying why), or what its last session was stopped by."""
     seconds: float
-    """Of search, over all sessions."""
+    """Wall time over all sessions, opening and certification included."""
     proposals: int
     outcomes: Mapping[str, int]
     """Evaluated candidates by outcome."""
+    remeasured: int
+    """Further measurements of elites, which the budget counts as evaluations."""
     in_flight: int
     """Proposals that are stored and not finished."""
     cells: int
@@ -63,4 +66,5 @@ class RunFacts:
 
     @property
     def evaluations(self) -> int:
-        return sum(self.outcomes.values())
+        """What the budget counts: evaluated candidates and re-measurements, but no failures of the evaluator itself."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome != Outcome.INFRASTRUCTURE_ERROR) + self.remeasured

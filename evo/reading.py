@@ -81,6 +81,7 @@ class RunReader:
         outcomes = self._select("SELECT outcome, count(*) AS n FROM convergence WHERE run = ? GROUP BY outcome ORDER BY n DESC, outcome")
         (proposed,) = self._select("SELECT count(*) AS n FROM proposals WHERE run = ?")
         (finished,) = self._select("SELECT count(*) AS n, max(seconds) AS seconds FROM candidates WHERE run = ?")
+        (again,) = self._select("SELECT count(*) AS n FROM archive_events WHERE run = ? AND kind = 'remeasure'")
         (sessions,) = self._select("SELECT sum(seconds) AS seconds FROM sessions WHERE run = ?")
         return RunFacts(
             name=self.folder.resolve().name,
@@ -93,6 +94,7 @@ class RunReader:
             seconds=max(sessions["seconds"] or 0.0, finished["seconds"] or 0.0),
             proposals=proposed["n"],
             outcomes={row["outcome"]: row["n"] for row in outcomes},
+            remeasured=again["n"],
             in_flight=proposed["n"] - finished["n"],
             cells=len(self.elites()),
             best=self.best(),

@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -320,7 +321,7 @@ class Run:
             cells=len(state.archive),
             seconds=state.budget.spent.seconds,
             message=message,
-            resume="" if stopped.final else f"evo resume {self.path}",
+            resume="" if stopped.final else f"evo resume {shlex.quote(str(self.path))}",
         )
 
     def _draw(self, summary: Summary) -> Summary:

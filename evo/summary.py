@@ -23,7 +23,8 @@ class Summary:
     path: Path
     """Its folder."""
     stopped_by: str
-    """A `StopReason`: evaluations, minutes, device_seconds, dollars, stall, target_speedup, exhausted, interrupted, infrastructure, models."""
+    """A `StopReason`: evaluations, minutes, device_seconds, dollars, stall, target_speedup, exhausted, interrupted,
+    infrastructure, models."""
     evaluations: int
     proposals: int
     outcomes: Mapping[str, int] = field(default_factory=dict)

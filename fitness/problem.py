@@ -31,11 +31,13 @@ SEEDS = MappingProxyType(
 
 
 class ProblemError(Exception):
-    """A problem folder cannot be used. The message names file, key, what was found, what was expected and a remedy."""
+    """A problem folder cannot be used. The message names file, line or key, what was found, what was expected and a remedy."""
 
-    def __init__(self, file: Path | str, key: str, found: str, expected: str, remedy: str) -> None:
-        self.file, self.key, self.found, self.expected, self.remedy = str(file), key, found, expected, remedy
-        where = f"{file}: `{key}`" if key else str(file)
+    what = "The problem cannot be used."
+
+    def __init__(self, file: Path | str, key: str, found: str, expected: str, remedy: str, line: int | None = None) -> None:
+        self.file, self.key, self.found, self.expected, self.remedy, self.line = str(file), key, found, expected, remedy, line
+        where = (str(file) if line is None else f"{file}:{line}") + (f": `{key}`" if key else "")
         super().__init__(f"{where}: found {found}; expected {expected}. {remedy}")
 
 
@@ -175,7 +177,7 @@ class Problem:
             raise ProblemError(
                 path, "seed", str(error), f"a plain {language} kernel as UTF-8 text", f"Write {path.name} beside problem.py."
             ) from error
-        return Kernel(language, source)
+        return Kernel(language, source, file=str(path))
 
     def _count(self, hook: str, sizes: Sizes, least: int) -> int:
         try:

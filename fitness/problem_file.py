@@ -54,7 +54,7 @@ def execute(file: Path) -> ModuleType:
         del sys.modules[name]
         line = error.lineno if isinstance(error, SyntaxError) else _line_in(error, file)
         raise ProblemError(
-            file, f"line {line}", f"{type(error).__name__}: {error}", "a file that Python can run", "Correct that line."
+            file, "", f"{type(error).__name__}: {error}", "a file that Python can run", "Correct that line.", line
         ) from error
     return module
 
@@ -134,7 +134,7 @@ def _functions(file: Path) -> tuple[str, ...]:
         ) from None
     except (SyntaxError, ValueError) as error:
         raise ProblemError(
-            file, f"line {getattr(error, 'lineno', None)}", f"{error}", "a file that Python can run", "Correct that line."
+            file, "", f"{error}", "a file that Python can run", "Correct that line.", getattr(error, "lineno", None)
         ) from error
     names = tuple(node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"))
     if not {"numpy", "gpu"} & set(names):

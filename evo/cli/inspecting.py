@@ -49,7 +49,7 @@ def list_runs(
         return
     rows = [
         (
-            *(run.name, Path(run.problem).name, run.target, run.state, str(run.evaluations)),
+            *(run.name, Path(run.problem).name, run.target, state(run), str(run.evaluations)),
             *(speedup(run.best), certified(run.best), str(run.cells)),
         )
         for run in found
@@ -75,6 +75,13 @@ def read_all(folders: list[Path]) -> tuple[list[RunFacts], dict[str, str]]:
                 raise
             broken[folder.name] = f"{known.what} {known.found or ''}".strip()
     return found, broken
+
+
+def state(run: RunFacts) -> str:
+    """`running`, `killed`, `interrupted`, …, or `done` with the reason for which the run came to its own end."""
+    from evo.budget import StopReason
+
+    return f"done ({run.state})" if any(run.state == reason.value and reason.final for reason in StopReason) else run.state
 
 
 def speedup(best: Best | None) -> str:
@@ -110,9 +117,10 @@ def status(run: AnyRun, json: AsJson = False) -> None:
     rows = {
         "run": known.name,
         "problem": f"{known.problem} on {known.target}, {known.strategy}",
-        "state": known.state + (f", {known.in_flight} in flight" if known.in_flight else ""),
+        "state": state(known) + (f", {known.in_flight} in flight" if known.in_flight else ""),
         "begun": known.created,
-        "searched": f"{duration(known.seconds)}, {known.evaluations} evaluations, {known.proposals} proposals",
+        "took": f"{duration(known.seconds)}, certification included",
+        "evaluated": f"{known.evaluations} evaluations ({known.remeasured} re-measured elites), {known.proposals} proposals",
         "failures": ", ".join(f"{outcome} {count}" for outcome, count in by_count(failed)) or "none",
         "archive": f"{known.cells} cells filled",
         "best": "none yet",
@@ -151,7 +159,16 @@ def best(
             "This run has no best kernel yet.", file=folder, found="no evaluation that ended ok", remedy="evo status shows what failed."
         )
     if out is not None:
-        out.write_text(found.source, encoding="utf-8")
+        try:
+            out.write_text(found.source, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                "The source cannot be written.",
+                file=out,
+                found=error.strerror,
+                expected="a file in a folder that exists",
+                remedy="Choose another -o.",
+            ) from error
         typer.echo(f"{out}: candidate {found.candidate}, {found.speedup:.2f}× in the search", err=True)
     if json:
         emit_json(asdict(found))
@@ -177,10 +194,11 @@ def show(
         known = reader.candidate(number)
         parents = [reader.candidate(parent) for parent in known.proposal.parents]
         ancestors = reader.lineage.ancestry(number)
+        axes = reader.axes()
     if json:
         emit_json(candidate_json(known, parents, ancestors))
     else:
-        print_candidate(known, parents, ancestors)
+        print_candidate(known, parents, ancestors, axes)
 
 
 def plot(

@@ -37,7 +37,7 @@ def summary_facts(summary: Summary) -> dict[str, str]:
         interval = f" (95 %: {summary.interval[0]:.2f}× to {summary.interval[1]:.2f}×)" if summary.interval else ""
         rows["in the search"] = f"{summary.speedup:.2f}× over the baseline{interval}, candidate {summary.best}"
     else:
-        rows["best"] = "no kernel was right and timed"
+        rows["best"] = "no kernel was right and timed" if summary.outcomes else "none yet: nothing was evaluated"
     rows["archive"] = f"{summary.cells} cells filled, {100 * summary.coverage:.0f} % of all"
     failed = {outcome: count for outcome, count in summary.outcomes.items() if outcome != "ok" and count}
     rows["failures"] = ", ".join(f"{outcome} {count}" for outcome, count in by_count(failed)) or "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,22 @@ import numpy as np
 from evo.cli.output import facts, say, section, source, table
 
 if TYPE_CHECKING:
-    from archive.candidate import Candidate
+    from archive.candidate import Candidate, Cell
     from archive.evaluation import Evaluation, Samples
     from archive.reading import Ancestor
 
 __all__ = ["candidate_json", "print_candidate"]
 
+Axes = Sequence[tuple[str, tuple[str, ...]]]
 
-def print_candidate(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor]) -> None:
-    """Facts, diagnostics, timings, profile, ancestry, then the difference to the first parent and the source."""
-    facts(heading(candidate))
+
+def print_candidate(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor], axes: Axes = ()) -> None:
+    """Facts, diagnostics, timings, profile, ancestry, then the difference to the first parent and the source.
+
+    Args:
+        axes: name and bin labels of every descriptor, for saying which cell it is.
+    """
+    facts(heading(candidate, axes))
     evaluation = candidate.evaluation
     if evaluation is not None:
         print_evaluation(evaluation)
@@ -63,7 +69,7 @@ def outcome(candidate: Candidate) -> str:
     return str(candidate.notes.get("state", "no kernel"))
 
 
-def heading(candidate: Candidate) -> dict[str, str]:
+def heading(candidate: Candidate, axes: Axes) -> dict[str, str]:
     proposal, evaluation = candidate.proposal, candidate.evaluation
     rows = {"candidate": str(candidate.number), "outcome": outcome(candidate), "made by": proposal.operator}
     if proposal.parents:
@@ -71,12 +77,12 @@ def heading(candidate: Candidate) -> dict[str, str]:
     if proposal.goal is not None:
         rows["goal"] = str(proposal.goal)
     if candidate.notes:
-        rows["notes"] = ", ".join(f"{name} {value}" for name, value in candidate.notes.items())
+        rows["notes"] = ", ".join(note(name, value) for name, value in candidate.notes.items())
     if evaluation is not None and evaluation.speedup is not None:
         low, high = evaluation.interval or (evaluation.objective or 0.0,) * 2
         rows["speedup"] = f"{evaluation.speedup:.2f}× over the baseline (95 %: {math.exp(low):.2f}× to {math.exp(high):.2f}×)"
     if candidate.status is not None:
-        rows["archive"] = candidate.status.value + ("" if candidate.cell is None else f", cell {candidate.cell}")
+        rows["archive"] = candidate.status.value + ("" if candidate.cell is None else f", cell {cell_name(candidate.cell, axes)}")
     if candidate.kernel is not None:
         rows["kernel"] = f"{candidate.kernel.id} ({candidate.kernel.language})"
         if candidate.kernel.values:
@@ -84,6 +90,22 @@ def heading(candidate: Candidate) -> dict[str, str]:
     if evaluation is not None and evaluation.cost:
         rows["cost"] = ", ".join(spent(stage, amount) for stage, amount in evaluation.cost.items())
     return rows
+
+
+def cell_name(cell: Cell, axes: Axes) -> str:
+    """`vector width 512, memory streaming`; the bare bins where the axes are not known."""
+    if len(axes) != len(cell):
+        return str(cell)
+    return ", ".join(f"{name} {labels[place] if place < len(labels) else place}" for place, (name, labels) in zip(cell, axes, strict=True))
+
+
+def note(name: str, value: object) -> str:
+    """A note of the operator; changed tunables as `NAME 1 → 2`."""
+    if name == "changed" and isinstance(value, Mapping):
+        pairs = {key: change for key, change in value.items() if isinstance(change, (list, tuple)) and len(change) == 2}
+        if len(pairs) == len(value):
+            return "changed " + ", ".join(f"{key} {before} → {after}" for key, (before, after) in pairs.items())
+    return f"{name} {value}"
 
 
 def print_samples(samples: Sequence[Samples]) -> None:
@@ -99,7 +121,9 @@ def print_samples(samples: Sequence[Samples]) -> None:
 
 
 def spent(stage: str, amount: float) -> str:
-    """Costs are seconds, but for what is counted."""
+    """Costs are seconds, but for what is counted and for bytes."""
+    if stage in ("copied", "checked"):
+        return f"{stage} {amount / 1e6:.1f} MB"
     return f"{stage} {amount:.0f}" if stage in ("calls", "retries", "rounds", "preempted") else f"{stage} {1e3 * amount:.1f} ms"
 
 

@@ -25,7 +25,22 @@ __all__ = ["Artifact", "BuildFailure", "Target", "TargetError"]
 
 
 class TargetError(Exception):
-    """The target cannot be used here (no compiler, an unknown name); the message says what to do."""
+    """The target cannot be used here (no compiler, an unknown name); the message says what to do.
+
+    Args:
+        what: what is wrong; enough by itself when nothing else is given.
+        key: the config key or environment variable it is about.
+        found: what is there.
+        expected: what would be right.
+        remedy: what to do.
+    """
+
+    def __init__(self, what: str, *, key: str = "", found: str = "", expected: str = "", remedy: str = "") -> None:
+        parts = {"found": found, "expected": expected}
+        said = "; ".join(f"{label} {part}" for label, part in parts.items() if part)
+        where = f"{key}: " if key else ""
+        super().__init__(f"{where}{what.removesuffix('.')} ({said}). {remedy}".rstrip() if said else f"{where}{what} {remedy}".rstrip())
+        self.what, self.key, self.found, self.expected, self.remedy = what, key, found, expected, remedy
 
 
 class BuildFailure(Exception):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["Directive", "SourceError", "Text", "Token", "read"]
@@ -46,12 +45,6 @@ class Text:
     tokens: tuple[Token, ...]
     """Everything outside directives."""
     directives: tuple[Directive, ...]
-
-    def every_token(self) -> Iterator[Token]:
-        """Also those in directives (macro bodies), not in the order of the text."""
-        yield from self.tokens
-        for directive in self.directives:
-            yield from directive.tokens
 
 
 _TOKEN = re.compile(

@@ -101,10 +101,6 @@ class SharedObject:
                 digest.update(self._bytes(section))
         return digest.hexdigest()[:40]
 
-    def section_size(self, name: str) -> int:
-        """Bytes of a section, 0 where there is none."""
-        return sum(each.size for each in self._sections if each.name == name)
-
     def _bytes(self, section: _Section) -> bytes:
         if section.offset + section.size > len(self._data):
             raise ValueError(f"section {section.name} ends behind the file")

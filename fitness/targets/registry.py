@@ -41,5 +41,11 @@ def target_names() -> tuple[str, ...]:
 def open_target(name: str, settings: EvaluationSettings | None = None) -> Target:
     """The target of that name, ready to build. Raises `TargetError` (unknown name, no compiler)."""
     if name not in _TARGETS:
-        raise TargetError(f"target: found {name!r}, expected one of {', '.join(sorted(_TARGETS))}.")
+        raise TargetError(
+            "There is no such target.",
+            key="target",
+            found=name,
+            expected=f"one of {', '.join(sorted(_TARGETS))}, or tabular for a recorded space",
+            remedy="Correct the name.",
+        )
     return _TARGETS[name](settings or EvaluationSettings())

@@ -42,7 +42,7 @@ FEATURES: dict[str, tuple[str, str]] = {
 }
 """x86 features worth having in a numeric kernel."""
 
-INSTALL = "Install one (Debian, Ubuntu: `apt install g++`) or name its path as `evaluation.compiler`."
+INSTALL = "Install one (Debian, Ubuntu: `apt install g++`), or name its path as `target.compiler` or in $CXX."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,24 @@ class Toolchain:
 
 
 def find_toolchain(compiler: str = "auto") -> Toolchain:
-    """`auto` (g++, else clang++, versioned names included), a command name, or a path. Raises `TargetError`."""
+    """`auto` ($CXX, else g++, else clang++, versioned names included), a command name, or a path. Raises `TargetError`."""
+    key = "target.compiler"
+    if compiler == "auto" and (named := os.environ.get("CXX", "")):
+        compiler, key = named, "CXX"
     if compiler == "auto":
         found = installed_compilers()
         if not found:
-            raise TargetError(f"evaluation.compiler: found no C++ compiler (looked for g++, g++-N, clang++, clang++-N in PATH). {INSTALL}")
+            raise TargetError(
+                "There is no C++ compiler.", key=key, found="neither g++ nor clang++ on the PATH", expected="GCC or Clang", remedy=INSTALL
+            )
         return _probe(found[0])
     path = shutil.which(compiler)
     if path is None and compiler in ("g++", "clang++"):
         path = next((str(each) for each in installed_compilers() if each.name.startswith(compiler)), None)
     if path is None:
-        expected = "`auto`, a command or a path"
-        raise TargetError(f"evaluation.compiler: found {compiler!r}, which is no command here, expected {expected}. {INSTALL}")
+        raise TargetError(
+            "The C++ compiler is no command here.", key=key, found=compiler, expected="`auto`, a command or a path", remedy=INSTALL
+        )
     return _probe(Path(path))
 
 
@@ -124,7 +130,13 @@ def _probe(command: Path) -> Toolchain:
     version = version_text.splitlines()[0] if version_text else ""
     plain = _macros(command)
     if "__GNUC__" not in plain:
-        raise TargetError(f"{command}: found a command that calls itself {version!r}, expected GCC or Clang. {INSTALL}")
+        raise TargetError(
+            "This is no C++ compiler that evo knows.",
+            key="target.compiler",
+            found=f"{command}, which calls itself {version!r}",
+            expected="GCC or Clang",
+            remedy=INSTALL,
+        )
     family = "clang" if "__clang__" in plain else "gcc"
     native = "-march=native" if _accepts(command, "-march=native") else "-mcpu=native"
     macros = _macros(command, native)
@@ -153,5 +165,7 @@ def _ask(command: Path, *arguments: str) -> str:
         environment = {**os.environ, "LC_ALL": "C"}
         answer = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=30, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TargetError(f"{command}: cannot be run: {error}. {INSTALL}") from error
+        raise TargetError(
+            "The C++ compiler cannot be run.", key="target.compiler", found=f"{command}: {error}", expected="GCC or Clang", remedy=INSTALL
+        ) from error
     return answer.stdout + answer.stderr

@@ -124,4 +124,4 @@ def test_what_is_left_is_the_scarcest_budget() -> None:
 
 
 def test_only_an_interrupted_or_troubled_run_is_worth_resuming() -> None:
-    assert [reason for reason in StopReason if not reason.final] == [StopReason.INTERRUPTED, StopReason.INFRASTRUCTURE]
+    assert [reason for reason in StopReason if not reason.final] == [StopReason.INTERRUPTED, StopReason.INFRASTRUCTURE, StopReason.MODELS]

@@ -267,3 +267,9 @@ def test_shipped_experiments_are_valid_and_found_by_name(name: str, tmp_path: Pa
     config = load_config(find_config(name))
     assert config.problem == name
     assert config.budget.minutes is not None
+
+
+def test_evaluations_are_counted_alike_by_summary_and_status(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("alpha", "beta"):
+        summary = json.loads((Path(json.loads(out_of(capsys, "status", run, "--json"))["path"]) / "summary.json").read_text())
+        assert json.loads(out_of(capsys, "status", run, "--json"))["evaluations"] == summary["evaluations"]

@@ -53,7 +53,7 @@ def test_a_dumped_config_reads_back_equal(load) -> None:
 
 def test_every_field_of_the_evaluation_settings_can_be_configured(load) -> None:
     fields = {field.name for field in dataclasses.fields(EvaluationSettings)}
-    assert fields == (set(EvaluationSection.model_fields) - {"remeasure"}) | {"compiler", "threads"}
+    assert fields == (set(EvaluationSection.model_fields) - {"remeasure"}) | {"compiler", "threads", "architecture"}
     settings = load(MINIMAL, "target.threads=2", "target.compiler=clang++", "evaluation.repetitions=4", "evaluation.cache=/x").settings()
     assert settings == EvaluationSettings(compiler="clang++", threads=2, repetitions=4, cache=Path("/x"))
 
@@ -106,7 +106,7 @@ def test_a_problem_path_is_relative_to_the_config_and_a_name_is_left_alone(load,
         (MINIMAL + "evaluation: {sandbox: maybe}\n", 3, "evaluation.sandbox", "pattern"),
         (MINIMAL + "strategy: [random]\n", 3, "strategy", "strategy"),
         ("problem: softmax\nbudget: {}\n", 2, "budget", "has to limit the run"),
-        ("budget: {minutes: 1}\n", None, "problem", "Add it."),
+        ("budget: {minutes: 1}\n", None, "problem", "Add it: a problem's name"),
         ("problem: softmax\nproblem: matmul\nbudget: {minutes: 1}\n", 2, "problem", "first on line 1"),
         ("problem: softmax\nbudget: {minutes: 1, minutes: 2}\n", 2, "budget.minutes", "Keep one"),
         ("problem: softmax\nbudget:\n\tminutes: 1\n", 3, None, "spaces for indentation"),
@@ -144,7 +144,8 @@ def test_an_override_through_a_value_is_refused(load) -> None:
 
 def test_an_override_with_an_unknown_key_names_the_key_and_no_line(load) -> None:
     error = refusal(load, MINIMAL, "budget.minuts=1")
-    assert (error.key, error.found) == ("budget.minuts", "1")
+    assert (error.key, error.found) == ("budget.minuts", "1 (from --set)")
+    assert error.file is None
 
 
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -122,14 +122,14 @@ def test_every_installed_compiler_builds(command: str, tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TargetError, match=r"evaluation\.compiler: found 'no-such-g\+\+'.*apt install"):
+    with pytest.raises(TargetError, match=r"target\.compiler: .*found no-such-g\+\+.*apt install"):
         find_toolchain("no-such-g++")
     with pytest.raises(TargetError, match="calls itself"):
         find_toolchain("/bin/echo")
     monkeypatch.setenv("PATH", str(tmp_path))
     installed_compilers.cache_clear()
     try:
-        with pytest.raises(TargetError, match=r"found no C\+\+ compiler"):
+        with pytest.raises(TargetError, match=r"no C\+\+ compiler"):
             find_toolchain()
     finally:
         installed_compilers.cache_clear()
@@ -381,3 +381,12 @@ def test_a_compiler_that_could_not_be_started_is_not_the_kernels_fault_and_is_no
 def test_no_message_of_a_compiler_passes_for_one_of_the_sandbox(target: CppTarget) -> None:
     for line in ("#error bwrap: execvp\n", 'static_assert(false, "\\nbwrap: x");\n'):
         assert fails(target, line).outcome is Outcome.BUILD_ERROR
+
+
+def test_the_environment_may_name_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-c++")
+    with pytest.raises(TargetError, match=r"CXX: .*found no-such-c"):
+        find_toolchain()
+    named = str(installed_compilers()[0])
+    monkeypatch.setenv("CXX", named)
+    assert str(find_toolchain().command) == named
