@@ -246,7 +246,9 @@ def score_note(analysis: Analysis) -> str:
         return ""
     text = (
         "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"
-        " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best."
+        " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best. It is rough"
+        " where that is a handful of evaluations, and a real random search may well lie below 0: ranks are averaged before times are looked"
+        " up, and every run spends its first evaluation on the plain seed."
     )
     if analysis.partial:
         text += f" The runs are shorter than that on {listed(analysis.partial)}, where it covers what there is."

@@ -42,7 +42,7 @@ def looks(names: Sequence[str], plain: Sequence[str] = ()) -> dict[str, Look]:
 
 def grid_of(count: int, most: int = 3) -> tuple[int, int]:
     """(columns, rows) for so many panels."""
-    columns = min(count, 2 if count in (2, 4) else most)
+    columns = min(count, 2 if count in (2, 4) else most + 1 if count in (7, 8) or count > 9 else most)
     return columns, -(-count // columns)
 
 
