@@ -79,11 +79,15 @@ def interface(problem: Problem, target: str, language: str, threads: int) -> str
     roles = [f"- `{one.name}`: {one.role}, {one.dtype}{_dims(one)}" for one in (*inputs, *outputs)]
     if family_of(language) == "python":
         names = ", ".join(one.name for one in (*inputs, *outputs))
-        head = [f"Define `launch({names}, workspace, {', '.join(problem.sizes)})`, which launches the kernel on the current stream."]
+        head = [
+            f"Define `launch({names}, workspace)`: it computes grid and block sizes from the tensors' shapes and launches. The file",
+            "imports triton, triton.language and math only; outside of `@triton.jit` functions it holds constants, grids and launches.",
+        ]
     else:
         parameters = [f"const {_c_type(one.dtype, language)}* {one.name}" for one in inputs]
         parameters += [f"{_c_type(one.dtype, language)}* {one.name}" for one in outputs]
         parameters += ["void* workspace", *(f"int64_t {size}" for size in problem.sizes)]
+        parameters += [f"{language}Stream_t stream"] if language in ("cuda", "hip") else []
         sizes = ", ".join(f"int64_t {size}" for size in problem.sizes)
         head = [
             f'    extern "C" void kernel({", ".join(parameters)});',
@@ -116,7 +120,7 @@ def machine(facts: Mapping[str, Any]) -> tuple[str, ...]:
     for level in device.get("caches") or ():
         shared = "" if level.get("shared_by", 1) == 1 else f", shared by {level['shared_by']} cores"
         lines.append(f"L{level['level']} cache: {_bytes(level['bytes'])}{shared}, lines of {level.get('line', 64)} bytes")
-    for name in ("capability", "multiprocessors", "shared_memory", "registers", "bandwidth", "flops"):
+    for name in ("architecture", "triton", "multiprocessors", "shared_memory", "registers", "bandwidth", "flops"):
         if device.get(name):
             lines.append(f"{name.replace('_', ' ')}: {device[name]}")
     if facts.get("threads"):
