@@ -18,6 +18,7 @@ from fitness.nursery import Ending
 from fitness.runner import BROKEN, MOAT, RAISED
 
 __all__ = [
+    "CIRCUMSTANTIAL",
     "Place",
     "artifact_lost",
     "ended",
