@@ -149,3 +149,58 @@ def test_another_plan_an_existing_file_and_unknown_names_are_refused(space_file:
         Recorder(Plan("space", "tabular", only={"C": (1,)}), evaluator, tmp_path / "x.csv")
     with pytest.raises(UserError, match="no such value"):
         Recorder(Plan("space", "tabular", only={"A": (3,)}), evaluator, tmp_path / "x.csv")
+
+
+# ── the command ──
+
+
+def test_the_command_records_a_measured_problem_that_can_then_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tiny_problem import tiny_problem
+
+    from evo.cli import main
+
+    out = tmp_path / "tiny.csv.gz"
+    command = [
+        "record",
+        str(tiny_problem(tmp_path)),
+        "-o",
+        str(out),
+        "--only",
+        "LANES=1;4",
+        "--only",
+        "EVO_FLAGS=-O2",
+        "--repetitions",
+        "2",
+    ]
+    assert main([*command, "--shape", "n=2048", "--build-only", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 2 and not out.exists()
+    assert main([*command, "--shape", "n=2048"]) == 0
+    assert "2 configurations, 0 failed" in capsys.readouterr().out
+    recording = load_recording(out)
+    assert {row.values for row in recording.rows} == {("-O2", 1), ("-O2", 4)} and all(row.cost > 0 for row in recording.rows)
+    told = json.loads((tmp_path / "tiny.json").read_text())
+    assert told["plan"]["shapes"] == ["n=2048"] and told["environment"]["device"]["name"] and "kernel(" in told["kernel"]
+    assert main([*command, "--shape", "n=2048"]) == 2  # never overwritten
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "x.txt"], "NAME.csv.gz"),
+        (["-o", "x.csv", "--shape", "m=4"], "n=N"),
+        (["-o", "x.csv", "--shape", "n=many"], "n=N"),
+        (["-o", "x.csv", "--only", "LANS=1"], "LANES"),
+        (["-o", "x.csv", "--only", "LANES=3"], "1;2;4;8"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_explained(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_problem import tiny_problem
+
+    from evo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["record", str(tiny_problem(tmp_path)), *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "x.csv.partial").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_problem import tiny_problem
 
 from evo.compare import compare
 from evo.compare.config import ALWAYS, CompareConfig, load_comparison, parse_comparison
@@ -233,22 +234,3 @@ def test_a_measured_problem_is_compared_too_and_its_elites_are_measured_afresh(t
         assert sorted(outcome.seconds) == list(outcome.seconds)
     assert result.analysis.standings[0].qd_remeasured is not None and not result.analysis.references["tiny"].exact
     assert "QD re-measured" in result.report.read_text()
-
-
-def tiny_problem(folder: Path) -> Path:
-    """A problem whose kernels take microseconds to run."""
-    home = folder / "tiny"
-    home.mkdir()
-    (home / "problem.py").write_text(
-        '"""y = 2 x for every element of x."""\n\nsizes = ("n",)\ninputs = {"x": {"dtype": "float32", "shape": ("n",), "role": "data"}}\n'
-        'outputs = {"y": {"dtype": "float32", "shape": ("n",)}}\nshapes = [{"n": 4096}]\nsmall_shapes = [{"n": 7}, {"n": 33}]\n'
-        'held_out_shapes = [{"n": 5000}]\n\n\ndef accumulation(n):\n    return 1\n\n\ndef bytes_moved(n):\n    return 8 * n\n\n\n'
-        'def flops(n):\n    return n\n\n\ndef reference(x):\n    return 2 * x\n\n\nmutants = {"three": lambda x: 3 * x}\n'
-    )
-    (home / "baseline.py").write_text("import numpy as np\n\n\ndef numpy(x, y):\n    np.multiply(x, 2, out=y)\n")
-    (home / "seed.cpp").write_text(
-        '#include <cstdint>\n#define EVO_FLAGS "-O2"  // evo: {"-O1", "-O2", "-O3"}\n#define LANES 1  // evo: {1, 2, 4, 8}\n'
-        'extern "C" void kernel(const float* x, float* y, void*, int64_t n) {\n    int64_t i = 0;\n    for (; i + LANES <= n; i += LANES)\n'
-        "        for (int lane = 0; lane < LANES; ++lane) y[i + lane] = 2 * x[i + lane];\n    for (; i < n; ++i) y[i] = 2 * x[i];\n}\n"
-    )
-    return home
