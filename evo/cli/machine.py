@@ -64,11 +64,18 @@ def show_check(state: str, name: str, value: str, remedy: str) -> None:
         say(" " * len(head) + f"→ {line}")
 
 
-def config(json: AsJson = False) -> None:
+def config(
+    json: AsJson = False, compare: Annotated[bool, typer.Option("--compare", help="The keys of a comparison instead of a run.")] = False
+) -> None:
     """Every key of a config, with its default."""
     from evo.config import describe
 
-    rows = describe()
+    if compare:
+        from evo.compare.config import CompareConfig
+
+        rows = describe(CompareConfig)
+    else:
+        rows = describe()
     if json:
         emit_json([{"key": key, "default": default, "description": description} for key, default, description in rows])
         return
