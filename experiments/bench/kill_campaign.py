@@ -92,7 +92,7 @@ def bench(home: Path | None = None) -> Iterator[Bench]:
     made = Bench(folder)
     try:
         (folder / "ramp.py").write_text(FUNCTION)
-        done = made.evo("new", "ramp", "--from", "ramp.py", "--measure", "rows=64,cols=256")
+        done = made.evo("new", "ramp", "--from", "ramp.py", "--measure", "rows=256,cols=1024")
         if done.returncode != 0:
             raise Broken(f"the problem could not be made:\n{done.stdout}{done.stderr}")
         yield made
