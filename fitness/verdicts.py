@@ -35,6 +35,10 @@ __all__ = [
     "would_not_freeze",
 ]
 
+CIRCUMSTANTIAL = frozenset({"off_clock_work", "would_not_freeze"})
+"""Findings that rest on the system's accounts of time alone. What a hypervisor or an interrupt takes looks the same, so a kernel is
+condemned by them only when a fresh runner shows them too."""
+
 Place = tuple[str, int, int]
 """(name, address, bytes) of an argument in a runner, by its own word."""
 
