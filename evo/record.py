@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
-import hashlib
 import io
 import json
 import random
@@ -22,7 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,10 @@ import numpy as np
 
 from archive.evaluation import Evaluation, Outcome
 from archive.kernel import Kernel
-from archive.space import Key, Space
-from archive.values import Value
+from archive.space import Key
 from evo.errors import UserError
 from evo.journal import Journal, write_whole
+from evo.sweep import Plan, chosen
 from fitness.protocol import Evaluator, Prepared
 
 __all__ = ["Entry", "Plan", "Recorded", "Recorder", "chosen"]
@@ -42,30 +41,6 @@ __all__ = ["Entry", "Plan", "Recorded", "Recorder", "chosen"]
 ATTEMPTS = 3
 AHEAD = 4
 """Builds in flight for each builder while one kernel is measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which configurations of which problem are recorded, and how: the same plan continues the same recording."""
-
-    problem: str
-    target: str
-    problem_version: str = ""
-    shapes: tuple[str, ...] = ()
-    """Labels of the shapes that are timed."""
-    only: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    """Tunables that are held to some of their values."""
-    sample: int | None = None
-    """How many configurations are drawn at random from that part; None takes every one."""
-    seed: int = 0
-    """Of the sample, and of the order in which configurations are measured."""
-    repetitions: int = 16
-    precision: float = 0.02
-    threads: int = 1
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,37 +71,6 @@ class Recorded:
     best: float | None
     """Best speedup over the baseline so far."""
     finished: bool = False
-
-
-def chosen(space: Space, plan: Plan) -> list[Key]:
-    """Keys of the configurations that the plan names, in the space's own order.
-
-    Raises:
-        UserError: a name or a value that the space does not have, or a part that is empty.
-    """
-    allowed: list[frozenset[int]] = []
-    for name, domain in zip(space.names, space.domains, strict=True):
-        wanted = plan.only.get(name)
-        positions = {value: index for index, value in enumerate(domain)}
-        for value in wanted or ():
-            if value not in positions:
-                raise UserError(
-                    f"The tunable `{name}` has no such value.",
-                    key=f"--only {name}",
-                    found=repr(value),
-                    expected=", ".join(map(repr, domain)),
-                )
-        allowed.append(frozenset(positions.values() if wanted is None else (positions[value] for value in wanted)))
-    for name in plan.only.keys() - set(space.names):
-        raise UserError("There is no such tunable.", key="--only", found=name, expected=", ".join(space.names))
-    part = Space(space.names, [[d[i] for i in sorted(a)] for d, a in zip(space.domains, allowed, strict=True)], space.requires)
-    keys = [space.key(values) for values in part]
-    if not keys:
-        raise UserError("No configuration is left to record.", key="--only", found=repr(dict(plan.only)), expected="a part with members")
-    if plan.sample is not None and plan.sample < len(keys):
-        picked = sorted(random.Random(plan.seed).sample(range(len(keys)), plan.sample))
-        keys = [keys[index] for index in picked]
-    return keys
 
 
 class Recorder:
