@@ -69,7 +69,7 @@ class Report:
 
 def examine(*, measure: bool = False) -> Report:
     """Looks at the machine; `measure` also measures the roofline's ceilings when no cached ones are valid."""
-    looked = (python(), compilers(), processor(), memory(), sandbox(), roofline(measure=measure), storage(), optional(), keys())
+    looked = (python(), compilers(), processor(), memory(), sandbox(), roofline(measure=measure), gpu(), storage(), optional(), keys())
     return Report(tuple(check for checks in looked for check in checks))
 
 
@@ -238,6 +238,24 @@ def roofline(*, measure: bool) -> list[Check]:
         Check("roofline", "memory", "ok", f"{memory_text} (core {ranges(sorted(found.cores))})"),
         Check("roofline", "arithmetic", "ok", compute),
     ]
+
+
+def gpu() -> list[Check]:
+    """The device of the targets `triton` and `cuda`; by nvidia-smi, without making a context on it."""
+    from fitness.gpu.device import find_gpu, installed
+
+    device = find_gpu()
+    if device is None:
+        how = "kernels for one can still be built for a named architecture (target.architecture) and described, not timed"
+        return [Check("gpu", "device", "note", "no NVIDIA GPU: nvidia-smi does not answer", how)]
+    checks = [Check("gpu", "device", "ok", f"{device.name} ({device.architecture}, {device.memory} MiB, driver {device.driver})")]
+    missing = [name for name in ("torch", "triton") if not installed(name)]
+    if missing:
+        checks.append(Check("gpu", "packages", "note", f"{', '.join(missing)} not installed", "pip install 'evo-kernels[gpu]'"))
+    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    found = os.path.exists(nvcc)
+    remedy = "" if found else "install NVIDIA's CUDA toolkit   (kernels in CUDA C++)"
+    return [*checks, Check("gpu", "nvcc", "ok" if found else "note", nvcc if found else "not installed", remedy)]
 
 
 def storage() -> list[Check]:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from archive.evaluation import Diagnostic
 from fitness.distributions import DISTRIBUTIONS, draw, generator
-from fitness.inputs import Case, CaseSupply
+from fitness.inputs import Case
 from fitness.native import library
 from fitness.problem import Problem, ProblemError
 from fitness.rounding import coarser
+from fitness.supply import CaseSupply
 from fitness.verify import judge
 
 __all__ = ["LintReport", "LintRow", "lint"]
@@ -88,6 +89,9 @@ def lint(problem: Problem, run_seed: Run | None = None, *, draws: int = 5, suppl
     Raises:
         ProblemError: the reference or the baseline cannot be run at all.
     """
+    if BASELINE not in problem.baselines:
+        file, expected = problem.folder / "baseline.py", f"a function `{BASELINE}`, which the checks are tried with"
+        raise ProblemError(file, BASELINE, "none", expected, "For a problem of GPUs alone: evo run --verify-only.")
     cases = supply or CaseSupply(problem)
     drawn = [case for sizes in problem.small_shapes for case in cases.verification(sizes, DISTRIBUTIONS, draws)]
     rows = [_must_fail(problem, name, run, drawn) for name, run in _wrong_kernels(problem)]

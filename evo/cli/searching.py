@@ -12,6 +12,7 @@ from evo.cli.output import emit_json, is_terminal
 from evo.errors import UserError
 
 if TYPE_CHECKING:
+    from evo.config import Config
     from evo.run import Run
 
 __all__ = ["find_config", "register"]
@@ -41,17 +42,48 @@ def run(
     ] = None,
     no_plot: NoPlot = False,
     json: AsJson = False,
+    verify_only: Annotated[
+        bool, typer.Option("--verify-only", help="Search nothing: build and verify the seed without a GPU (target triton), and say so.")
+    ] = False,
 ) -> None:
     """Evolve a kernel as CONFIG says and certify the winner."""
     from evo.cli.runs import find_run
     from evo.config import load_config
 
     resolved = load_config(find_config(config), overrides or ())
+    if verify_only:
+        verify_seed(resolved, json=json)
+        return
     from evo.run import Run
     from evo.warm import elites_of
 
     seeds = elites_of([find_run(each) for each in warm_from or ()], resolved.target.name)
     search(Run.create(resolved, out, seeds=seeds), plot=not no_plot, json=json)
+
+
+def verify_seed(config: Config, *, json: bool) -> None:
+    """Builds the plain Triton kernel for the config's architecture and verifies it in Triton's interpreter. Exit code 2 when it fails."""
+    from evo.cli.output import say
+
+    if config.target.name != "triton":
+        expected, remedy = "triton", "Other targets verify what they measure: evo lint, evo run."
+        what = "Only Triton kernels can be verified without a device."
+        raise UserError(what, key="target", found=config.target.name, expected=expected, remedy=remedy)
+    from fitness.gpu.verifying import verify
+    from fitness.problem import Problem
+
+    problem = Problem.load(config.problem)
+    verdict = verify(problem.seed_kernel("triton"), problem, config.settings())
+    findings = [finding.message for finding in verdict.diagnostics]
+    if json:
+        facts = {"problem": problem.name, "outcome": verdict.outcome.value, "calls": verdict.calls, "findings": findings}
+        emit_json({**facts, "profile": verdict.profile})
+    else:
+        say(f"{problem.name}: {verdict.outcome.value}, {verdict.calls} interpreted calls right; not timed")
+        for message in findings:
+            typer.echo(message, err=True)
+    if verdict.diagnostics:
+        raise typer.Exit(2)
 
 
 def resume(run: AnyRun, no_plot: NoPlot = False, json: AsJson = False) -> None:

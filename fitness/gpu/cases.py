@@ -75,11 +75,10 @@ def _reference(problem: Problem, inputs: Sequence[Any]) -> tuple[Any, ...]:
         ) from error  # fmt: skip
 
 
-def _draw(argument: Argument, sizes: Sizes, distribution: str, rng: Any) -> Any:
+def _draw(argument: Argument, sizes: Sizes, distribution: str, rng: Any, device: str) -> Any:
     import torch
 
     shape, dtype = argument.shape(sizes), getattr(torch, argument.dtype)
-    device = "cuda"
     if argument.role == "index":
         return torch.randint(0, max(1, evaluate(argument.below or 1, sizes)), shape, device=device, dtype=dtype, generator=rng)
     if argument.role == "fixed":
@@ -104,16 +103,18 @@ def _draw(argument: Argument, sizes: Sizes, distribution: str, rng: Any) -> Any:
     return values.to(dtype)
 
 
-def make_case(problem: Problem, sizes: Sizes, distribution: str, *, entropy: Callable[[int], bytes] = os.urandom) -> GpuCase:
-    """Draws one case and computes its reference. Raises `ProblemError`."""
+def make_case(
+    problem: Problem, sizes: Sizes, distribution: str, *, device: str = "cuda", entropy: Callable[[int], bytes] = os.urandom
+) -> GpuCase:
+    """Draws one case and computes its reference on `device`. Raises `ProblemError`."""
     import torch
 
-    rng = torch.Generator(device="cuda")
+    rng = torch.Generator(device=device)
     rng.manual_seed(int.from_bytes(entropy(7), "little"))
     make = problem.make_inputs()
     own = make(generator(entropy(16)), dict(sizes)) if make is not None else {}
     inputs = [
-        torch.from_numpy(own[a.name]).to("cuda").to(getattr(torch, a.dtype)) if a.name in own else _draw(a, sizes, distribution, rng)
+        torch.from_numpy(own[a.name]).to(device, getattr(torch, a.dtype)) if a.name in own else _draw(a, sizes, distribution, rng, device)
         for a in problem.inputs
     ]
     formats = [torch.finfo(getattr(torch, a.dtype)).max for a in problem.outputs if a.is_float]
@@ -145,8 +146,8 @@ def _finished(problem: Problem, sizes: Sizes, distribution: str, inputs: Sequenc
             )  # fmt: skip
         if not argument.is_float:
             expected.append(result.to(getattr(torch, argument.dtype)).contiguous())
-            half_rms.append(torch.empty(0, device="cuda"))
-            rms.append(torch.zeros((), device="cuda", dtype=torch.float64))
+            half_rms.append(torch.empty(0, device=result.device))
+            rms.append(torch.zeros((), device=result.device, dtype=torch.float64))
             continue
         values = result.double().contiguous()
         rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)

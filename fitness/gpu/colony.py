@@ -107,11 +107,13 @@ class Colony:
     """Starts on first use; thread-safe.
 
     sandbox: None runs it unconfined, for baselines, which are the problem author's own. device: whether runners will use one.
+    interpret: whether Triton is imported as an interpreter, for children that do `interpret`.
     Raises `RefereeError` when no zygote can be had.
     """
 
-    def __init__(self, sandbox: Sandbox | None, *, device: bool) -> None:
+    def __init__(self, sandbox: Sandbox | None, *, device: bool, interpret: bool = False) -> None:
         self._sandbox = sandbox
+        self._interpret = interpret
         self._device = device
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -131,6 +133,8 @@ class Colony:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = python_command(GPU_ZYGOTE, f"main({theirs.fileno()}, {[folder]!r}, {self._device!r})")
         variables = environment(4) | {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""), "CUDA_MODULE_LOADING": "LAZY"}
+        if self._interpret:
+            variables["TRITON_INTERPRET"] = "1"  # its own functions are interpreted only if it is set before they are imported
         for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
             if name in os.environ:
                 variables[name] = os.environ[name]

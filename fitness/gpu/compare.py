@@ -45,13 +45,14 @@ def _measure(case: GpuCase, position: int, got: Any, allowed: Limits, slack: Any
     """(4,) float64 on the device: largest s, sum of squared errors, elements over the limit, elements of unequal finiteness."""
     import torch
 
-    from fitness.gpu import kernels
-
     expected, half = case.expected[position], case.half_rms[position]
     count = expected.numel()
     cols = count // max(1, half.numel())
-    if expected.dtype == torch.float64:
-        return _measure_double(got.reshape(-1), expected.reshape(-1), half.double().repeat_interleave(cols), allowed, slack, cols)
+    if expected.dtype == torch.float64 or not got.is_cuda:
+        flat = got.double().reshape(-1), expected.double().reshape(-1), half.double().repeat_interleave(cols)
+        return _measure_double(*flat, allowed, slack, cols)
+    from fitness.gpu import kernels
+
     blocks = -(-count // BLOCK)
     partial = torch.empty((blocks, 4), device="cuda", dtype=torch.float32)
     given = half if slack is None else slack.float()
@@ -72,15 +73,19 @@ def _measure_double(got: Any, expected: Any, half: Any, allowed: Limits, slack: 
     return torch.stack([s.max(), error.square().sum(), ((s > allowed.s) | bad).sum().double(), bad.sum().double()])
 
 
-def judge(problem: Problem, case: GpuCase, outputs: Sequence[Any]) -> Diagnostic | None:
-    """None when every output is right (with slack where it fails without), else the finding about the first that is not."""
+def judge(problem: Problem, case: GpuCase, outputs: Sequence[Any], *, widened: float = 1.0) -> Diagnostic | None:
+    """None when every output is right (with slack where it fails without), else the finding about the first that is not.
+
+    widened: factor on the limits, for arithmetic that is known to be coarser than a device's.
+    """
     for position, got in enumerate(outputs):
         argument = problem.outputs[position]
         if not argument.is_float:
             if not bool((word_view(got) == word_view(case.expected[position])).all()):
                 return _finding(problem, case, position, got, None, "Integer outputs have to be exact.")
             continue
-        allowed = limits(problem, case.sizes, case.distribution, argument)
+        given = limits(problem, case.sizes, case.distribution, argument)
+        allowed = Limits(given.s * widened, None if given.r is None else given.r * widened)
         measured = _measure(case, position, got, allowed, None)
         if bool(_holds(case, position, measured, allowed)):
             continue

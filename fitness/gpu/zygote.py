@@ -1,6 +1,6 @@
 """The GPU zygote: torch and triton imported, no CUDA context; forks builders and runners. Runs inside the sandbox.
 
-Messages (JSON on a SOCK_SEQPACKET socket), parent → zygote: {"child": id, "work": "build" | "run", …} + [channel, output];
+Messages (JSON on a SOCK_SEQPACKET socket), parent → zygote: {"child": id, "work": "build" | "run" | "interpret", …} + [channel, output];
 zygote → parent: {"ready": true, …}, {"forked": id, "pid": pid as the zygote sees it}, {"ended": id, "status": wait status}.
 A `{"kill": id}` ends a child and its session. When the parent dies its socket closes, and everything here ends with it.
 """
@@ -20,7 +20,7 @@ import socket
 import sys
 from typing import Any
 
-from fitness.gpu import compiling, runner
+from fitness.gpu import compiling, interpreter, runner
 
 __all__ = ["main"]
 
@@ -93,7 +93,7 @@ class _Zygote:
             home = _private_folder()
             for name, value in message.get("limits", {}).items():
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-            work = {"build": compiling.serve, "run": runner.serve}[message["work"]]
+            work = {"build": compiling.serve, "run": runner.serve, "interpret": interpreter.serve}[message["work"]]
             work(socket.socket(fileno=3), home, message)
             os._exit(0)
         except BaseException:

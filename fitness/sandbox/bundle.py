@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sandbox.enter")
 ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
-GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in ("wire", "driver", "sass", "compiling", "runner", "zygote"))
+GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in ("wire", "driver", "sass", "compiling", "interpreter", "runner", "zygote"))
 
 _BOOTSTRAP = """
 import sys, types

@@ -125,6 +125,7 @@ class _Visitor(ast.NodeVisitor):
             text = f"uses `.{node.attr}` outside a compiled function; host code may only ask for {', '.join(sorted(TENSOR_FACTS))}"
             self.refuse(node, "library_call", text)
 
-    def visit_MatMult(self, node: ast.MatMult) -> None:
-        if not self._compiled:
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.MatMult) and not self._compiled:
             self.refuse(node, "library_call", "uses the operator @ outside a compiled function")
+        self.generic_visit(node)

@@ -21,7 +21,7 @@ def rotated(x, cos, sin, y, planes, length, half, SIZE: tl.constexpr, WIDTH: tl.
     s = tl.load(sin + angle, mask=mask, other=0.0)
     for head in tl.static_range(HEADS):
         plane = tl.program_id(1) * HEADS + head
-        inside = mask & (plane < planes)
+        inside = mask & (plane + 0 * i < planes)[None, :]
         at = (plane.to(tl.int64) * length + t[:, None]) * (2 * half) + i[None, :]
         a = tl.load(x + at, mask=inside, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
         b = tl.load(x + at + half, mask=inside, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)

@@ -20,10 +20,7 @@ def gated(a, b, y, count, SIZE: tl.constexpr):
         mask = at < count
         gate = tl.load(a + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
         value = tl.load(b + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
-        if BASE_TWO == 1:
-            below = 1.0 + tl.exp2(-1.4426950408889634 * gate)
-        else:
-            below = 1.0 + tl.exp(-gate)
+        below = 1.0 + (tl.exp2(-1.4426950408889634 * gate) if BASE_TWO == 1 else tl.exp(-gate))
         tl.store(y + at, (gate / below * value).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
 
 
