@@ -17,12 +17,13 @@ import numpy as np
 from archive import stats
 from archive.evaluation import Diagnostic, Environment, Outcome, Samples
 from archive.kernel import Kernel
-from fitness.inputs import DISTRIBUTIONS, Case, CaseSupply
+from fitness.inputs import DISTRIBUTIONS, Case
 from fitness.problem import Sizes, shape_label
 from fitness.program import Program
 from fitness.protocol import Certificate, CertifiedShape, Estimate, Prepared
 from fitness.sitting import Refused, Sitting
 from fitness.station import IMPOSSIBLE, Station, impossible_time
+from fitness.supply import CaseSupply
 from fitness.targets.base import Artifact, BuildFailure
 from fitness.verdicts import CIRCUMSTANTIAL
 

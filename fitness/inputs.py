@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,17 +20,14 @@ from numpy.typing import NDArray
 from fitness.distributions import DISTRIBUTIONS, adapt, draw, generator
 from fitness.problem import Problem, ProblemError, Sizes, shape_label
 
-__all__ = ["DISTRIBUTIONS", "Case", "CaseSupply", "make_case"]
+__all__ = ["DISTRIBUTIONS", "Case", "adopted_case", "make_case"]
 
 Array = NDArray[Any]
 
 SLACK_DRAWS = 4
 SLACK_FACTOR = 8.0
-TIMED = 20
-"""Timed cases per shape: the repetition cap of 16 and some more to repeat what a preemption spoiled."""
 ROUNDED_BYTES = 1 << 20
 """References of float32 outputs above this size are kept as float32. The rounding, 2^-24 relative, is under 0.6 % of the tightest limit."""
-MAX_MEMORY = 4 << 30
 RANGE_SHARE = 0.1
 """Largest share of the output format's range that a finite reference may reach; inputs of role `data` are halved until it holds."""
 _numbers = itertools.count()
@@ -199,84 +196,23 @@ def _finished(problem: Problem, sizes: Sizes, distribution: str, inputs: Sequenc
         rounded = argument.dtype == "float32" and values.size * 4 > ROUNDED_BYTES
         with np.errstate(over="ignore", under="ignore"):
             expected.append(values.astype(np.float32) if rounded else values)
+    return adopted_case(problem, sizes, distribution, inputs, expected, half_rms, rms)
+
+
+def adopted_case(
+    problem: Problem,
+    sizes: Sizes,
+    distribution: str,
+    inputs: Sequence[Array],
+    expected: Sequence[Array],
+    half_rms: Sequence[NDArray[np.float64]],
+    rms: Sequence[float],
+) -> Case:
+    """A case of arrays that were made already, which become read-only; see `Case` for what they are."""
     for array in (*inputs, *expected):
         array.flags.writeable = False
     nbytes = sum(array.nbytes for array in (*inputs, *expected, *half_rms))
+    number, label = next(_numbers), shape_label(sizes)
     return Case(
-        problem,
-        next(_numbers),
-        dict(sizes),
-        shape_label(sizes),
-        distribution,
-        tuple(inputs),
-        tuple(expected),
-        tuple(half_rms),
-        tuple(rms),
-        nbytes,
-    )
-
-
-def default_memory() -> int:
-    """Bytes a supply may keep: a quarter of the machine's memory, at most MAX_MEMORY."""
-    return min(MAX_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
-
-
-class CaseSupply:
-    """A problem's cases: each made once, when first asked for, and kept while they fit into `memory`.
-
-    Once the memory is full, further cases are made afresh on every request and not kept. Not thread-safe.
-    """
-
-    timed_distribution = "normal"
-
-    def __init__(
-        self, problem: Problem, *, entropy: Callable[[int], bytes] = os.urandom, memory: int | None = None, timed: int = TIMED
-    ) -> None:
-        """`entropy(n)` gives n secret bytes; `memory` is the bytes to keep (default_memory); `timed` the timed cases per shape."""
-        self._problem = problem
-        self._entropy = entropy
-        self._memory = default_memory() if memory is None else memory
-        self._timed = timed
-        self._kept: dict[tuple[str, str, str, int], Case] = {}
-        self._bytes = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept now."""
-        return self._bytes
-
-    def timed_count(self, sizes: Sizes) -> int:
-        """How many different timed cases of one shape there are: indices 0 … count - 1 are kept, memory permitting."""
-        return self._timed
-
-    def verification(self, sizes: Sizes, distributions: Sequence[str] = DISTRIBUTIONS, draws: int = 5) -> Iterator[Case]:
-        """`draws` cases of each distribution, made as they are consumed."""
-        for distribution in distributions:
-            for index in range(draws):
-                yield self.drawn(sizes, distribution, index)
-
-    def drawn(self, sizes: Sizes, distribution: str, index: int) -> Case:
-        """One case to verify with, the `index`-th (>= 0) of its distribution; made when first asked for."""
-        return self._case("verify", sizes, distribution, index)
-
-    def timed(self, sizes: Sizes, index: int) -> Case:
-        """A case to time with; any index >= 0."""
-        return self._case("time", sizes, self.timed_distribution, index)
-
-    def forget(self, case: Case) -> None:
-        """Frees a case that is not needed again; asked for again, it is made anew."""
-        for key, kept in list(self._kept.items()):
-            if kept is case:
-                del self._kept[key]
-                self._bytes -= case.nbytes
-
-    def _case(self, purpose: str, sizes: Sizes, distribution: str, index: int) -> Case:
-        key = (purpose, shape_label(sizes), distribution, index)
-        kept = self._kept.get(key)
-        if kept is not None:
-            return kept
-        case = make_case(self._problem, sizes, distribution, entropy=self._entropy)
-        if self._bytes + case.nbytes <= self._memory:
-            self._kept[key] = case
-            self._bytes += case.nbytes
-        return case
+        problem, number, dict(sizes), label, distribution, tuple(inputs), tuple(expected), tuple(half_rms), tuple(rms), nbytes
+    )  # fmt: skip

@@ -6,10 +6,10 @@ screening, timing, canary and roofline on the device. Identity (stage 1) belongs
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from archive.tunables import TunableError, Value
 from fitness.canary import Reading
 from fitness.certify import certify
 from fitness.environment import environment_of
-from fitness.inputs import DISTRIBUTIONS
 from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
+from fitness.proving import proofs
 from fitness.sitting import Lane, Refused, Sitting
 from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time
 from fitness.targets.base import Artifact, BuildFailure, Target
@@ -34,11 +34,6 @@ __all__ = ["CANARY_DRIFT", "MeasuringEvaluator"]
 
 KERNEL = "kernel"
 INCUMBENT = "incumbent"
-DRAWS = 5
-"""Secret draws per distribution on the small shapes."""
-FULL_DISTRIBUTIONS = 2
-"""Distributions besides the timed one that each full shape is verified on per evaluation, drawn at random: over an elite's
-re-measurements all come round, and certification runs every one."""
 CANARY_DRIFT = 0.03
 FRESH = 0.2
 """Seconds for which a canary's reading at the end of one measurement serves as that at the beginning of the next."""
@@ -194,29 +189,9 @@ class MeasuringEvaluator:
         return artifact if artifact.path.exists() else self.target.build(prepared.kernel)
 
     def _verify(self, sitting: Sitting, lane: Lane) -> None:
-        """Small shapes on every distribution, then full ones on a secret choice, some of them twice. Raises `Refused`."""
-        supply, secret = self.station.supply, random.SystemRandom()
-        small = self.problem.small_shapes
-        first = secret.randrange(len(small))
-        # Five draws of every distribution, dealt out over the small shapes so that each shape is met as well.
-        dealt = [
-            (small[(first + turn + number) % len(small)], distribution, number)
-            for number in range(DRAWS)
-            for turn, distribution in enumerate(DISTRIBUTIONS)
-        ]
-        secret.shuffle(dealt)
-        draws = secret.sample(range(DRAWS), DRAWS)
-        repeated = secret.randrange(len(dealt))
-        for position, (sizes, distribution, number) in enumerate(dealt):
-            case = supply.drawn(sizes, distribution, draws[number])
-            (sitting.twice if position == repeated else sitting.call)(lane, case)
-        others = [d for d in DISTRIBUTIONS if d != supply.timed_distribution]
-        # Races show on large inputs; where bits are promised, one of those is repeated as well.
-        repeated = secret.randrange(len(self.problem.shapes)) if self.problem.deterministic else -1
-        for position, sizes in enumerate(self.problem.shapes):
-            for distribution in secret.sample(others, min(FULL_DISTRIBUTIONS, len(others))):
-                (sitting.twice if position == repeated else sitting.call)(lane, supply.drawn(sizes, distribution, 0))
-                repeated = -1 if position == repeated else repeated
+        """Raises `Refused`."""
+        for case, twice in proofs(self.problem, self.station.supply):
+            (sitting.twice if twice else sitting.call)(lane, case)
 
     def _time(self, sitting: Sitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
         cases = {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
@@ -241,10 +216,7 @@ class MeasuringEvaluator:
         if not _impossible(again):
             return again
         diagnostic = impossible_time("roofline", float(again.profile["roofline_share_best"]))
-        return Evaluation(
-            again.kernel_id, Outcome.REJECTED, (diagnostic,), samples=again.samples, profile=again.profile, cost=again.cost,
-            artifact=again.artifact, environment=again.environment,
-        )  # fmt: skip
+        return replace(again, outcome=Outcome.REJECTED, diagnostics=(diagnostic,), objective=None, interval=None)
 
     def _evaluation(
         self,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 from collections.abc import Iterator
 from itertools import count
 
 from archive.evaluation import Diagnostic, Samples
 from fitness.canary import Canary
+from fitness.casemaker import CaseMaker
 from fitness.device import Device
-from fitness.inputs import Case, CaseSupply
+from fitness.inputs import DISTRIBUTIONS, Case
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.protocol import EvaluationSettings
@@ -22,6 +24,7 @@ from fitness.referee import Referee
 from fitness.roofline import Ceilings, minimum_seconds
 from fitness.sandbox import choose
 from fitness.sitting import Lane, Sitting, SlotPool
+from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
 
 __all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseline_program", "impossible_time", "measuring_core"]
@@ -31,8 +34,10 @@ SEARCH_BASELINE = "numpy"
 
 SPARE = 4
 """Timed cases per shape beyond the cap on repetitions, to repeat what a preemption spoiled."""
-AHEAD = 4
-"""Timed cases per shape that are made before the first evaluation."""
+FIRST = 2
+"""Timed cases per shape that are made ahead of those to verify with."""
+LARGE = 1 << 20
+"""Bytes of one set of arguments from which cases are made ahead."""
 IMPOSSIBLE = 0.95
 """A median under this share of the least possible time is not believed."""
 
@@ -75,6 +80,7 @@ class Station:
         self.canary = Canary(self.core)
         self.device: Device = target.device()
         self._baseline: Lane | None = None
+        self._maker: CaseMaker | None = None
         self._floors: dict[str, float] = {}
 
     @property
@@ -99,12 +105,12 @@ class Station:
     def warm(self) -> None:
         """Does ahead what the first evaluation would have to wait for: zygotes, the empty call, the baseline and its slots, the first
         timed cases, ceilings. Seconds; whatever fails here fails again where it is reported."""
+        self._make_ahead()
         with self.sitting() as sitting:
             self.seat_baseline(sitting)
             lane = sitting.lane(SEARCH_BASELINE)
             for sizes in self.problem.shapes:
-                for index in range(AHEAD):
-                    sitting.call(lane, self.supply.timed(sizes, index))
+                sitting.call(lane, next(self.timed_cases(sizes)))
         self.referee.load(Program("null", entry="native"), self.problem).close()
         for sizes in self.problem.shapes:
             self.floor(sizes)
@@ -128,13 +134,36 @@ class Station:
         return {s.shape: self.floor(sizes_of[s.shape]) / float(np.median(s.seconds)) for s in samples}
 
     def timed_cases(self, sizes: Sizes) -> Iterator[Case]:
-        """The problem's timed cases of one shape in a fresh secret order; a runner must get them from one iterator only."""
-        import random
+        """The problem's timed cases of one shape in a fresh secret order; a runner must get them from one iterator only.
 
-        order = list(range(self.supply.timed_count(sizes)))
-        random.SystemRandom().shuffle(order)
-        for index in order:
+        What the case maker has delivered comes first; what is not there yet is made here, from the other end.
+        """
+        secret = random.SystemRandom()
+        left = set(range(self.supply.timed_count(sizes)))
+        while left:
+            self._collect()
+            ready = [index for index in left if self.supply.has(self.supply.to_time(sizes, index))]
+            index = secret.choice(ready) if ready else max(left)
+            left.remove(index)
             yield self.supply.timed(sizes, index)
+
+    def _collect(self) -> None:
+        if self._maker is not None:
+            for wanted, case in self._maker.collect():
+                self.supply.adopt(wanted, case)
+
+    def _make_ahead(self) -> None:
+        """Starts making cases of the full shapes on the other cores, as many as memory allows, where they are large."""
+        problem = self.problem
+        each = sum(problem.footprint(sizes) for sizes in problem.shapes)
+        others = os.sched_getaffinity(0) - {self.core}
+        if self._maker is not None or each < LARGE or not others:
+            return
+        rounds = min(self.supply.timed_count(problem.shapes[0]), self.supply.memory // (2 * each))
+        timed = [self.supply.to_time(sizes, index) for index in range(rounds) for sizes in problem.shapes]
+        verified = [Wanted("verify", sizes, d, 0) for d in DISTRIBUTIONS if d != self.supply.timed_distribution for sizes in problem.shapes]
+        soon = FIRST * len(problem.shapes)
+        self._maker = CaseMaker(problem, [*timed[:soon], *verified, *timed[soon:]], others)
 
     def fresh_supply(self) -> CaseSupply:
         """New secret cases, for a certification."""
@@ -161,6 +190,9 @@ class Station:
             self._baseline = None
 
     def close(self) -> None:
+        if self._maker is not None:
+            self._maker.close()
+            self._maker = None
         self.dismiss_baseline()
         self.referee.close()
         self.pool.close()

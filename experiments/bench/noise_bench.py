@@ -35,7 +35,7 @@ APART = 1.05
 PROGRAMS = {
     "computing": "a = np.full((256, 256), 0.5)\nwhile True: a @ a",
     "streaming": "a = np.ones(1 << 23)\nb = a.copy()\nwhile True: np.copyto(b, a)",
-    "in bursts": "from time import monotonic, sleep\nwhile True:\n    end = monotonic() + 0.004\n    while monotonic() < end: pass\n    sleep(0.03)",
+    "in bursts": "from time import monotonic as now, sleep\nwhile True:\n end = now() + 0.004\n while now() < end: pass\n sleep(0.03)",
 }
 
 

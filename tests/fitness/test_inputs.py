@@ -10,8 +10,9 @@ import pytest
 
 from fitness.argument import Argument
 from fitness.distributions import DISTRIBUTIONS, draw, generator
-from fitness.inputs import CaseSupply, make_case
+from fitness.inputs import make_case
 from fitness.problem import Problem, ProblemError
+from fitness.supply import CaseSupply
 
 N = {"n": 3000}
 SOFTMAX = {"rows": 5, "cols": 127}

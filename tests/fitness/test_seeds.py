@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from archive.kernel import Kernel
-from fitness.inputs import Case, CaseSupply
+from fitness.inputs import Case
 from fitness.lint import lint
 from fitness.problem import Problem
 from fitness.protocol import EvaluationSettings
+from fitness.supply import CaseSupply
 from fitness.targets.cpp import CppTarget
 from fitness.verify import judge
 

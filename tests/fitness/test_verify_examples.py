@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from fitness.argument import Argument
-from fitness.inputs import DISTRIBUTIONS, Case, CaseSupply
+from fitness.inputs import DISTRIBUTIONS, Case
 from fitness.native import library
 from fitness.problem import Problem
 from fitness.rounding import round_mantissa
+from fitness.supply import CaseSupply
 from fitness.verify import judge, limits
 
 F = np.float32

@@ -1,0 +1,42 @@
+"""Which calls prove a kernel right before it is timed (EVALUATION.md, *Verify*): secret draws, secretly dealt and shuffled."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from fitness.inputs import DISTRIBUTIONS, Case
+from fitness.problem import Problem
+from fitness.supply import CaseSupply
+
+__all__ = ["proofs"]
+
+DRAWS = 5
+"""Secret draws per distribution on the small shapes."""
+FULL_DISTRIBUTIONS = 2
+"""Distributions besides the timed one that each full shape is verified on per evaluation, drawn at random: over an elite's
+re-measurements all come round, and certification runs every one."""
+
+
+def proofs(problem: Problem, supply: CaseSupply) -> Iterator[tuple[Case, bool]]:
+    """(a case, whether it has to be called twice and agree): small shapes on every distribution, then full ones on a secret choice."""
+    secret = random.SystemRandom()
+    small = problem.small_shapes
+    first = secret.randrange(len(small))
+    # Five draws of every distribution, dealt out over the small shapes so that each shape is met as well.
+    dealt = [
+        (small[(first + turn + number) % len(small)], distribution, number)
+        for number in range(DRAWS)
+        for turn, distribution in enumerate(DISTRIBUTIONS)
+    ]
+    secret.shuffle(dealt)
+    draws = secret.sample(range(DRAWS), DRAWS)
+    repeated = secret.randrange(len(dealt))
+    for position, (sizes, distribution, number) in enumerate(dealt):
+        yield supply.drawn(sizes, distribution, draws[number]), position == repeated
+    others = [distribution for distribution in DISTRIBUTIONS if distribution != supply.timed_distribution]
+    # Races show on large inputs: where bits are promised, one of those is repeated as well.
+    repeated = secret.randrange(len(problem.shapes)) if problem.deterministic else -1
+    for position, sizes in enumerate(problem.shapes):
+        for turn, distribution in enumerate(secret.sample(others, min(FULL_DISTRIBUTIONS, len(others)))):
+            yield supply.drawn(sizes, distribution, 0), position == repeated and turn == 0
