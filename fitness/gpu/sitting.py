@@ -33,7 +33,9 @@ __all__ = ["GpuLane", "GpuSitting", "SlotPool"]
 REPEATS = 3
 """Batches of each size in a round."""
 RETRIES = 3
-"""How often a round whose slope is not positive is repeated before the time counts as impossible."""
+"""How often a round whose slope is impossible is measured before that is believed."""
+PLAUSIBLE = 0.8
+"""Share of the least possible time under which a slope is measured again."""
 
 
 class SlotPool:
@@ -219,15 +221,17 @@ class GpuSitting:
 
     def _slope(self, lane: GpuLane, pool: list[GpuCase], n: int) -> float:
         """Seconds per call: batches of 2n and of n, repeated in a secret order, the fastest of each kept. What disturbs a batch (a switch
-        between processes, a late wake-up) only ever adds to it. No contents are in both kinds of batch."""
-        for _ in range(RETRIES):
+        between processes, a late wake-up) only ever adds to it. No contents are in both kinds of batch. A slope that the device cannot
+        reach is a disturbed one and measured again; one that stays is handed on, for the roofline check to refuse."""
+        floor = self._station.floor(pool[0].sizes)
+        for attempt in range(RETRIES):
             batches = [pool[: 2 * n], pool[2 * n :]]
             fastest = [float("inf"), float("inf")]
             for which in random.SystemRandom().sample((0, 1) * REPEATS, 2 * REPEATS):
                 random.SystemRandom().shuffle(batches[which])
                 fastest[which] = min(fastest[which], self._batch(lane, batches[which]))
             slope = (fastest[0] - fastest[1]) / n
-            if slope > 0:
+            if slope > PLAUSIBLE * floor or (slope > 0 and attempt == RETRIES - 1):
                 self._station.overheads[lane.name].append((2 * fastest[1] - fastest[0]) / (n * slope))
                 return slope
             self.cost["retries"] += 1
