@@ -204,8 +204,9 @@ class Run:
             assert session.stopped is not None
             summary = self._conclude(session)
             session.lineage.end_session(session.stopped.value)
-        if picture and summary.best is not None:
-            summary = self._draw(summary)
+            if picture and summary.best is not None:
+                # Before the writer closes: a reader that closes last would leave SQLite's two side files behind.
+                summary = self._draw(summary)
         self._folder.write(self._folder.summary, summary.dump())
         return summary
 

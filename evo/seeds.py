@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from archive.candidate import Candidate
 from archive.evaluation import Outcome
 from evo.errors import UserError
+from fitness.protocol import Prepared
 
-__all__ = ["check_seeds"]
+__all__ = ["check_descriptors", "check_seeds"]
+
+
+def check_descriptors(entries: Sequence[Mapping[str, Any]] | None, seed: Prepared) -> None:
+    """Raises `UserError` for a descriptor over a field that the first seed's profile does not have: every kernel would share one bin."""
+    if seed.failed is not None:
+        return
+    known = [*seed.profile, *(f"tunable.{name}" for name in seed.kernel.values)]
+    for number, entry in enumerate(entries or ()):
+        name = str(entry.get("field", ""))
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UserError(
+                f"The seed's profile has no `{name}` for the archive to divide kernels by.",
+                key=f"archive.descriptors[{number}].field",
+                found=name,
+                expected=", ".join(sorted(set(known))),
+                remedy=f"Did you mean `{near[0]}`?" if near else "Take a field that is known before timing, or a tunable of the seed.",
+            )
 
 
 def check_seeds(seeds: Sequence[Candidate]) -> None:

@@ -24,7 +24,7 @@ from evo.llm.studio import learner, needs_models, open_studio
 from evo.progress import Stage
 from evo.replay import replay
 from evo.reporter import Reporter
-from evo.seeds import check_seeds
+from evo.seeds import check_descriptors, check_seeds
 from evo.state import State
 from evo.strategies.opening import open_strategy
 from fitness.protocol import Certificate
@@ -141,6 +141,8 @@ class Session:
         seeds += [kernel for kernel in self._further_seeds(seeds[0].language) if kernel not in seeds]
         self.seeds = seeds
         archive = self._archive(seeds[0])
+        if self.lineage.run_record().config_json and not self.lineage.select("SELECT 1 FROM candidates LIMIT 1"):
+            check_descriptors(self.config.archive.descriptors, await self.executor.prepare(seeds[0]))
         strategy = open_strategy(self.config)
         budget = Budget(self.config.budget, noise=0.0 if self.executor.deterministic else SITTING_NOISE)
         self.state = self.reporter.state = State(archive, strategy, budget, self.executor.space)

@@ -13,7 +13,7 @@ from instant_evaluator import Instant, InstantEvaluator
 from instant_runs import config, finished, make_run, open_again
 
 from archive.lineage import Lineage, LineageError
-from evo.config import load_config
+from evo.config import load_config, parse_config
 from evo.errors import UserError, as_user_error
 from evo.progress import Progress
 from evo.run import Run
@@ -196,3 +196,13 @@ def test_a_full_disk_is_told_and_what_was_committed_is_there_after_it(tmp_path: 
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     assert open_again(tmp_path / "run").search(picture=False).evaluations > 30
+
+
+def test_a_descriptor_over_a_field_that_no_profile_has_is_refused_before_anything_is_searched(tmp_path: Path, small_space: Path) -> None:
+    axis = {"name": "tile", "kind": "log2", "field": "tunable.TILES", "low": 8, "high": 256}
+    config = parse_config({"problem": str(small_space), "target": "tabular", "archive": {"descriptors": [axis]}})
+    with pytest.raises(UserError) as caught:
+        Run.create(config, tmp_path / "run").search()
+    assert caught.value.key == "archive.descriptors[0].field"
+    assert "tunable.TILE" in str(caught.value.remedy)
+    assert not (tmp_path / "run").exists()
