@@ -200,9 +200,11 @@ def test_a_full_disk_is_told_and_what_was_committed_is_there_after_it(tmp_path: 
 
 def test_a_descriptor_over_a_field_that_no_profile_has_is_refused_before_anything_is_searched(tmp_path: Path, small_space: Path) -> None:
     axis = {"name": "tile", "kind": "log2", "field": "tunable.TILES", "low": 8, "high": 256}
-    config = parse_config({"problem": str(small_space), "target": "tabular", "archive": {"descriptors": [axis]}})
+    mistaken = parse_config(
+        {"problem": str(small_space), "target": "tabular", "budget": {"evaluations": 5}, "archive": {"descriptors": [axis]}}
+    )
     with pytest.raises(UserError) as caught:
-        Run.create(config, tmp_path / "run").search()
+        Run.create(mistaken, tmp_path / "run").search()
     assert caught.value.key == "archive.descriptors[0].field"
     assert "tunable.TILE" in str(caught.value.remedy)
     assert not (tmp_path / "run").exists()
