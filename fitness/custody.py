@@ -65,6 +65,7 @@ class Custody:
         self._loading = True
         self._has_workspace = False
         self._frozen = False
+        self._at_rest = True
         self._stage = "load"
         self._cpu_at_rest = self._strikes = 0
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
@@ -205,6 +206,8 @@ class Custody:
                 if late is not None:
                     raise RunnerFailure(Outcome.REJECTED, late)
             self._must_be_silent("before it was asked for anything")
+            if not self._at_rest:  # else what it waited for the core since the last call would count as waiting in this one
+                self._at_rest = process.settle(same_core=False)
             cpu_start = process.cpu()
             spoilt = self._strike("while it was frozen", cpu_start - self._cpu_at_rest)
             waited = process.waited() + self._own_wait()
@@ -319,7 +322,7 @@ class Custody:
     # -- freezing and ending --------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        self.process.settle(same_core=len(self._terms.cores) == 1)
+        self._at_rest = self.process.settle(same_core=len(self._terms.cores) == 1)
 
     def _rest(self) -> None:
         self.process.stop()
