@@ -1,4 +1,16 @@
-"""The cascade on a GPU: `fitness.measuring` with a GPU's station."""
+"""The cascade on a GPU: `fitness.measuring` with a GPU's station.
+
+What does not rest on the runner's word: inputs, references, poison, guards and verdicts are the referee's, in allocations that the runner
+maps but does not own; the clock stops when the referee's own gather of sampled output words is through, and these words must still be the
+same when every output of the batch is checked. Work left behind, skipped, or faked is a wrong or a changed output.
+
+What does, and so is not guaranteed: that a Triton kernel does the work itself and calls no library. The syntax allow-list refuses torch,
+and a dispatch mode in the runner raises for every torch operator, but both live in reach of Python code that gets past the list; no census
+of the kernels really launched is taken by the driver. A kernel that stays on the device after `done` could read what is filled in before
+the next `go`: the runner's process is stopped meanwhile, its context is not. Contents repeat from round to round at other addresses; a
+kernel that profits by more than REPEATED from that is refused, one that profits by less is not noticed. The runner may start programs (its
+Triton may have to assemble a specialisation) within its namespaces: without network, without a writable file outside its own folder.
+"""
 
 from __future__ import annotations
 
