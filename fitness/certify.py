@@ -213,7 +213,7 @@ def _certificate(
         rows = times[label]
         winner, median = _median(rows[WINNER]), {name: _median(rows[name]) for name in names}
         shapes.append(
-            CertifiedShape(label, winner, median, station.floor(sizes) / winner, problem.bytes_moved(sizes), problem.flops(sizes)),
+            CertifiedShape(label, winner, median, station.roof(sizes) / winner, problem.bytes_moved(sizes), problem.flops(sizes)),
         )
     libraries = [name for name in names if name != SEED]
     return Certificate(

@@ -202,12 +202,12 @@ class MeasuringEvaluator:
         """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes."""
         sizes = {shape_label(s): s for s in self.problem.shapes}
         times = {s.shape: float(np.median(s.seconds)) for s in samples}
-        shares = self.station.shares(samples, sizes)
+        shares = [self.station.roof(sizes[label]) / t for label, t in times.items()]
         return {
             "bandwidth": stats.geometric_mean([self.problem.bytes_moved(sizes[label]) / t for label, t in times.items()]),
             "flop_rate": stats.geometric_mean([max(1, self.problem.flops(sizes[label])) / t for label, t in times.items()]),
-            "roofline_share": stats.geometric_mean(list(shares.values())),
-            "roofline_share_best": max(shares.values()),
+            "roofline_share": stats.geometric_mean(shares),
+            "roofline_share_best": max(self.station.floor(sizes[label]) / t for label, t in times.items()),
             "seconds": stats.geometric_mean(list(times.values())),
         }
 

@@ -9,9 +9,6 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 
-import numpy as np
-
-from archive.evaluation import Samples
 from fitness.gpu.cases import GpuSupply
 from fitness.gpu.ceilings import GpuCanary, GpuCeilings, measure_ceilings, minimum_seconds
 from fitness.gpu.referee import GpuReferee
@@ -105,8 +102,9 @@ class GpuStation:
         dtype = precision if precision != "float32" or not low else low.pop()
         return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), dtype)
 
-    def shares(self, samples: tuple[Samples, ...], sizes_of: dict[str, Sizes]) -> dict[str, float]:
-        return {s.shape: self.floor(sizes_of[s.shape]) / float(np.median(s.seconds)) for s in samples}
+    def roof(self, sizes: Sizes) -> float:
+        """Seconds of one batched call at the roofline; the device's ceilings are within reach, so this is the floor."""
+        return self.floor(sizes)
 
     def timed_cases(self, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:
         return self.fresh_cases(self.supply, sizes)

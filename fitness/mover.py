@@ -1,0 +1,191 @@
+"""The fastest program that only moves a problem's bytes: the memory side of its roofline, measured the way kernels are.
+
+Ceilings of hot buffers (`fitness.roofline`) are what no kernel can beat; they serve to refuse impossible times. What a
+kernel can *reach* also depends on how it is called: contents and addresses are fresh, nothing is in a cache, pages are the
+slots' own. So the share that is reported is relative to a program that reads every input once and writes every output once
+(plainly, past the caches, or prefetching), called through the same runner on the same slots; the fastest of the variants counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from archive.kernel import Kernel
+from fitness.failure import RunnerFailure
+from fitness.problem import Problem, Sizes, shape_label
+from fitness.referee import Referee, Runner
+from fitness.sitting import SlotPool
+from fitness.targets.base import BuildFailure, Target
+
+__all__ = ["Mover", "source"]
+
+CALLS = 6
+"""Calls per variant and shape; the fastest counts, for a disturbed ceiling would flatter every kernel."""
+VARIANTS = ((0, 0), (1, 0), (1, 4096), (0, 4096))
+"""(stores past the caches, bytes prefetched ahead)."""
+
+TEXT = """\
+#include <immintrin.h>
+#include <cstdint>
+
+#define STREAM {stream}
+#define AHEAD {ahead}
+#define EVO_FLAGS "-O3 -funroll-loops"  // evo: {{"-O3 -funroll-loops"}}
+
+#if defined(__AVX512F__)
+typedef __m512 wide;
+#define LOAD(p) _mm512_load_ps(p)
+#define STORE(p, v) _mm512_store_ps(p, v)
+#define PAST(p, v) _mm512_stream_ps(p, v)
+#define PLUS(a, b) _mm512_add_ps(a, b)
+#define ZERO _mm512_setzero_ps()
+#elif defined(__AVX__)
+typedef __m256 wide;
+#define LOAD(p) _mm256_load_ps(p)
+#define STORE(p, v) _mm256_store_ps(p, v)
+#define PAST(p, v) _mm256_stream_ps(p, v)
+#define PLUS(a, b) _mm256_add_ps(a, b)
+#define ZERO _mm256_setzero_ps()
+#else
+typedef __m128 wide;
+#define LOAD(p) _mm_load_ps(p)
+#define STORE(p, v) _mm_store_ps(p, v)
+#define PAST(p, v) _mm_stream_ps(p, v)
+#define PLUS(a, b) _mm_add_ps(a, b)
+#define ZERO _mm_setzero_ps()
+#endif
+
+static const int64_t W = sizeof(wide) / 4;
+
+static inline void put(float* to, wide value) {{
+#if STREAM
+    PAST(to, value);
+#else
+    STORE(to, value);
+#endif
+}}
+
+static inline void ahead(const float* from) {{
+#if AHEAD
+    __builtin_prefetch(reinterpret_cast<const char*>(from) + AHEAD);
+#endif
+}}
+
+static void copy(const float* from, float* to, int64_t n) {{
+    for (int64_t i = 0; i + 64 / 4 <= n; i += 64 / 4) {{
+        ahead(from + i);
+        for (int64_t j = 0; j < 64 / 4; j += W) put(to + i + j, LOAD(from + i + j));
+    }}
+}}
+
+static void fill(float* to, int64_t n) {{
+    for (int64_t i = 0; i + W <= n; i += W) put(to + i, ZERO);
+}}
+
+static wide read(const float* from, int64_t n) {{
+    wide a = ZERO, b = ZERO, c = ZERO, d = ZERO;
+    int64_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W) {{
+        ahead(from + i);
+        a = PLUS(a, LOAD(from + i));
+        b = PLUS(b, LOAD(from + i + W));
+        c = PLUS(c, LOAD(from + i + 2 * W));
+        d = PLUS(d, LOAD(from + i + 3 * W));
+    }}
+    return PLUS(PLUS(a, b), PLUS(c, d));
+}}
+
+extern "C" void kernel({parameters}) {{
+    const float* in[] = {{{inputs}}};
+    float* out[] = {{{outputs}}};
+    int64_t ins[{count_in}] = {{}}, outs[{count_out}] = {{}};
+{table}
+    wide sink = ZERO;
+    for (int k = 0; k < {count_in} || k < {count_out}; ++k) {{
+        const int64_t i = k < {count_in} ? ins[k] : 0, o = k < {count_out} ? outs[k] : 0, both = i < o ? i : o;
+        if (both) copy(in[k], out[k], both);
+        const int64_t rest = (both + 15) / 16 * 16;
+        if (i > rest) sink = PLUS(sink, read(in[k] + rest, i - rest));
+        if (o > rest) fill(out[k] + rest, o - rest);
+    }}
+    STORE(out[0], PLUS(sink, LOAD(out[0])));
+}}
+"""
+
+
+def source(problem: Problem, shapes: tuple[Sizes, ...], stream: int, ahead: int) -> str:
+    """C++ in the problem's ABI that moves the bytes of any of `shapes`."""
+    inputs, outputs = problem.inputs, problem.outputs
+    pointers = [f"const void* i{k}" for k in range(len(inputs))] + [f"void* o{k}" for k in range(len(outputs))]
+    sizes = [f"int64_t s{k}" for k in range(len(problem.sizes))]
+    rows = []
+    for shape in shapes:
+        same = " && ".join(f"s{k} == {shape[name]}" for k, name in enumerate(problem.sizes))
+        words = [f"ins[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(inputs)]
+        words += [f"outs[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(outputs)]
+        rows.append(f"    if ({same}) {{ {' '.join(words)} }}")
+    return TEXT.format(
+        stream=stream,
+        ahead=ahead,
+        parameters=", ".join([*pointers, "void*", *sizes]),
+        inputs=", ".join(f"static_cast<const float*>(i{k})" for k in range(len(inputs))),
+        outputs=", ".join(f"static_cast<float*>(o{k})" for k in range(len(outputs))),
+        count_in=max(1, len(inputs)),
+        count_out=len(outputs),
+        table="\n".join(rows),
+    )
+
+
+class Mover:
+    """Bandwidth by shape in bytes/s, measured once each when first asked for."""
+
+    def __init__(self, problem: Problem, target: Target, referee: Referee, pool: SlotPool) -> None:
+        self._problem = problem
+        self._target = target
+        self._referee = referee
+        self._pool = pool
+        self._found: dict[str, float] = {}
+
+    def bandwidth(self, sizes: Sizes) -> float | None:
+        """The most bytes/s that a program moved through the problem's own arguments; None where no such program can be built."""
+        label = shape_label(sizes)
+        if label not in self._found:
+            known = self._problem.shapes if sizes in self._problem.shapes else self._problem.held_out_shapes
+            self._measure(tuple(known) if sizes in known else (sizes,))
+        return self._found.get(label) or None
+
+    def _measure(self, shapes: tuple[Sizes, ...]) -> None:
+        for sizes in shapes:
+            self._found.setdefault(shape_label(sizes), 0.0)
+        for stream, ahead in VARIANTS:
+            try:
+                artifact = self._target.build(Kernel("cpp", source(self._problem, shapes, stream, ahead)))
+                runner = self._referee.load(self._target.program(artifact), self._problem)
+            except (BuildFailure, RunnerFailure):
+                continue
+            try:
+                for sizes in shapes:
+                    label = shape_label(sizes)
+                    self._found[label] = max(self._found[label], self._fastest(runner, sizes))
+            except RunnerFailure:
+                continue
+            finally:
+                runner.close()
+
+    def _fastest(self, runner: Runner, sizes: Sizes) -> float:
+        slots = self._pool.rotation(sizes, 0)
+        moved = sum(a.nbytes(sizes) for a in (*self._problem.inputs, *self._problem.outputs))
+        try:
+            arrays = [np.zeros(a.shape(sizes), dtype=a.dtype) for a in self._problem.inputs]
+            seconds = []
+            for slot in slots:
+                runner.attach(slot)
+            for number in range(CALLS):
+                slot = slots[number % len(slots)]
+                slot.fill(arrays)
+                slot.poison()
+                call = runner.call(slot, 10.0)
+                seconds.append(max(call.seconds - call.waited_seconds, 1e-9) if call.preempted else call.seconds)
+            return moved / min(seconds)
+        finally:
+            self._pool.release(slots)
