@@ -36,8 +36,9 @@ AFTER_DONE = 100_000
 hypervisor steals while the stop is processed looks the same); it is refused at once above GROSS, else with the strike after STRIKES."""
 GROSS = 1_000_000
 STRIKES = 3
-PREEMPTED = 50_000
-"""Nanoseconds of waiting for the core above which a call counts as disturbed, if they are also over 0.5 % of it."""
+PREEMPTED = 60_000
+"""Nanoseconds of waiting for the core above which a call counts as disturbed, if they are also over 3 % of it: a timer's tick and the
+round trip itself stay below, a neighbour's time slice does not."""
 FLOOD = 30 << 10
 """Bytes printed above which a kernel is refused."""
 _PR_SET_TIMERSLACK = 29
@@ -65,7 +66,6 @@ class Custody:
         self._loading = True
         self._has_workspace = False
         self._frozen = False
-        self._at_rest = True
         self._stage = "load"
         self._cpu_at_rest = self._strikes = 0
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
@@ -206,8 +206,6 @@ class Custody:
                 if late is not None:
                     raise RunnerFailure(Outcome.REJECTED, late)
             self._must_be_silent("before it was asked for anything")
-            if not self._at_rest:  # else what it waited for the core since the last call would count as waiting in this one
-                self._at_rest = process.settle(same_core=False)
             cpu_start = process.cpu()
             spoilt = self._strike("while it was frozen", cpu_start - self._cpu_at_rest)
             waited = process.waited() + self._own_wait()
@@ -229,11 +227,15 @@ class Custody:
             self._check_work(end - start, cpu_done - cpu_start)
         slot.remember()
         wall = end - start
+        if len(self._terms.cores) == 1:
+            # What it waited since the last call in order to stop is in that figure too; in the call it cannot have waited longer than it
+            # did not run.
+            waited = min(waited, max(0, wall - (cpu_done - cpu_start)))
         return Call(
             seconds=max(1e-9 * wall - null_seconds, 1e-8),
             wall_seconds=1e-9 * wall,
             cpu_seconds=1e-9 * (cpu_end - cpu_start),
-            preempted=spoilt or waited > max(PREEMPTED, wall // 200),
+            preempted=spoilt or waited > max(PREEMPTED, wall * 3 // 100),
             waited_seconds=1e-9 * waited,
             framework_seconds=1e-9 * (time.perf_counter_ns() - begin - wall),
         )
@@ -322,7 +324,7 @@ class Custody:
     # -- freezing and ending --------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        self._at_rest = self.process.settle(same_core=len(self._terms.cores) == 1)
+        self.process.settle(same_core=len(self._terms.cores) == 1)
 
     def _rest(self) -> None:
         self.process.stop()

@@ -75,25 +75,24 @@ class Process:
         """Asks every thread to stop. None executes another instruction of its program, unless it is on another core just now."""
         self.signal(signal.SIGSTOP)
 
-    def settle(self, *, same_core: bool) -> bool:
+    def settle(self, *, same_core: bool) -> None:
         """Returns when all threads of a stopped process are at rest. Raises `StillRunning`, `Died`.
 
         same_core: the process is confined to the core that the caller is running on. It is then off the core while we look, and the
-        pending stop comes before its next instruction; so for a single thread the look ends early when others keep the core busy. The
-        answer is False then: it does nothing more, but still waits for the core in order to stop.
+        pending stop comes before its next instruction; so for a single thread the look ends early when others keep the core busy. It
+        does nothing more then, but still waits for the core in order to stop.
         """
         begin = time.monotonic()
         pause = NAP
         while not self.frozen():
             if same_core and time.monotonic() - begin > ENOUGH and self.state()[1] == 1:
-                return False
+                return
             # Sleeping, not yielding: a runner that has just used the core is not "eligible" for it while we only yield, and would
             # reach its stop a whole time slice later.
             time.sleep(pause)
             if time.monotonic() - begin > FREEZE_LIMIT:
                 raise StillRunning
             pause = min(2 * pause, 1e-3) if time.monotonic() - begin > 1e-3 else NAP
-        return True
 
     def frozen(self) -> bool:
         """Whether every thread is stopped, by the kernel's word."""
