@@ -2,8 +2,9 @@
 
 Facts (keys of the profile):
 
-* `vector_bits`: widest floating-point vector that packed arithmetic (or, in a kernel without any, a packed load or store)
-  uses; 0 is scalar. Judged by the innermost loops: those of the deepest nesting that holds floating-point work.
+* `vector_bits`: width of the floating-point vectors that do most of the arithmetic (or, in a kernel without any, of the packed
+  loads and stores); 0 is scalar. Instructions inside loops count by their lanes, so that scalar remainders, which are as many
+  instructions at the same depth or deeper, do not hide the loop that does the work.
 * `memory_pattern`: how memory is touched, the most particular first: `gather` (vector gathers or scatters), `streaming`
   (non-temporal stores), `prefetch` (software prefetches), `vector` (packed loads or stores), `scalar`.
 * `fma`, `gathers`, `streaming_stores`, `prefetches`, `vector_loads`, `vector_stores`, `unaligned`, `divisions`, `shuffles`,
@@ -37,6 +38,8 @@ _SHUFFLE = re.compile(
 )
 _STACK = re.compile(r"\(%r[sb]p[,)]")
 _REGISTER = re.compile(r"%([xyz])mm\d+")
+LANE = 32
+"""Bits of one lane: single precision. For double precision every width is counted alike, so the order is the same."""
 _BITS = {"x": 128, "y": 256, "z": 512}
 
 
@@ -107,20 +110,22 @@ def _memory_pattern(counts: _Counts) -> str:
 
 
 def _vector_bits(code: Code) -> int:
-    """By the deepest loops with floating-point arithmetic; without arithmetic anywhere, by packed moves in the deepest loops."""
+    """By the arithmetic inside loops, else by all of it; without any, by packed moves."""
     pairs = list(zip(code.instructions, code.depth, strict=True))
     for pattern, scalar in ((_ARITHMETIC, _SCALAR_ARITHMETIC), (_MOVE, None)):
-        widths: dict[int, int] = {}
-        for each, depth in pairs:
-            moved = scalar is None and "(" not in each.operands  # a copy between registers says nothing about the work
-            if pattern.fullmatch(each.mnemonic) and not moved and not _STACK.search(each.operands):
-                widths[depth] = max(widths.get(depth, 0), _width(each))
-            elif scalar is not None and scalar.fullmatch(each.mnemonic):
-                widths.setdefault(depth, 0)
-        if widths:
-            # remainder loops are scalar at the same depth, so the widest of the deepest two levels decides
-            deepest = max(widths)
-            return max(widths[deepest], widths.get(deepest - 1, 0))
+        for least in (1, 0):
+            lanes: dict[int, int] = {}
+            for each, depth in pairs:
+                if depth < least:
+                    continue
+                moved = scalar is None and "(" not in each.operands  # a copy between registers says nothing about the work
+                if pattern.fullmatch(each.mnemonic) and not moved and not _STACK.search(each.operands):
+                    width = _width(each)
+                    lanes[width] = lanes.get(width, 0) + width // LANE
+                elif scalar is not None and scalar.fullmatch(each.mnemonic):
+                    lanes[0] = lanes.get(0, 0) + 1
+            if lanes:
+                return max(lanes, key=lambda width: (lanes[width], width))
     return 0
 
 

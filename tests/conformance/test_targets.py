@@ -80,7 +80,7 @@ def test_every_target_that_builds_is_held_to_this() -> None:
 
 
 def test_an_unknown_target_is_named_with_those_there_are() -> None:
-    with pytest.raises(TargetError, match=r"found 'abacus', expected one of .*cpp"):
+    with pytest.raises(TargetError, match=r"found abacus; expected one of .*cpp"):
         open_target("abacus")
 
 
