@@ -50,6 +50,8 @@ class CaseMaker:
                 os._exit(0)
         theirs.close()
         self._socket = ours
+        self.done = False
+        """Whether all that there will ever be has been collected."""
 
     def _make(self, to: socket.socket) -> None:
         for position, wanted in enumerate(self._wanted):
@@ -71,7 +73,7 @@ class CaseMaker:
 
     def collect(self) -> Iterator[tuple[Wanted, Case]]:
         """What has been made since the last look; does not wait."""
-        while True:
+        while not self.done:
             fds = array.array("i")
             try:
                 data, ancillary, _flags, _address = self._socket.recvmsg(1 << 16, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
@@ -80,6 +82,7 @@ class CaseMaker:
             for _level, _kind, payload in ancillary:
                 fds.frombytes(payload)
             if not data or not fds:
+                self.done = True
                 return
             position, layout, rms = pickle.loads(data)
             wanted = self._wanted[position]

@@ -34,6 +34,8 @@ __all__ = ["CANARY_DRIFT", "MeasuringEvaluator"]
 
 KERNEL = "kernel"
 INCUMBENT = "incumbent"
+BEFORE = ("build", "describe")
+"""Costs of `prepare`."""
 CANARY_DRIFT = 0.03
 FRESH = 0.2
 """Seconds for which a canary's reading at the end of one measurement serves as that at the beginning of the next."""
@@ -139,11 +141,11 @@ class MeasuringEvaluator:
         if any(finding.reason in CIRCUMSTANTIAL for finding in evaluation.diagnostics):
             evaluation = self._measure(prepared, bar)  # whoever really does it does it again
         if evaluation.ok and float(evaluation.profile["canary_drift"]) > CANARY_DRIFT and not _screened(evaluation):
-            evaluation = self._measure(prepared, bar)
+            evaluation = _after(evaluation, self._measure(prepared, bar))
         if _impossible(evaluation):
             # A busy neighbour can have made the ceilings too low: they are measured again before the kernel is doubted.
             self.station.raise_ceilings()
-            evaluation = self._quarantine(self._measure(prepared, None))
+            evaluation = self._quarantine(_after(evaluation, self._measure(prepared, None)))
         return evaluation
 
     def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
@@ -270,6 +272,12 @@ class MeasuringEvaluator:
 
     def certify(self, prepared: Prepared, seed: Prepared | None = None) -> Certificate:
         return certify(self.station, self.environment(), prepared, seed, self._artifact)
+
+
+def _after(first: Evaluation, second: Evaluation) -> Evaluation:
+    """The second measurement of one kernel, at the cost of both (what was spent before either, on the build, is in each)."""
+    spent = {name: first.cost.get(name, 0.0) + second.cost.get(name, 0.0) for name in {**first.cost, **second.cost} if name not in BEFORE}
+    return replace(second, cost={**second.cost, **spent})
 
 
 def _screened(evaluation: Evaluation) -> bool:

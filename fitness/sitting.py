@@ -48,7 +48,8 @@ class Refused(Exception):
 class SlotPool:
     """Shared memory by shape, kept and pre-faulted between candidates.
 
-    A lane has SLOTS of a shape and takes them in turn, so that neither contents nor addresses come again in the next call.
+    A lane has SLOTS of a shape (one of a small shape, which is never timed) and takes them in turn, so that neither contents nor
+    addresses come again in the next call.
     No call finds its arguments in a cache: `Slot.fill` and `Slot.poison` write past the caches, and what a non-temporal store
     writes, no cache holds any more. Slots are poisoned before another runner may map them, so nothing of one candidate's
     answers is left for the next.
@@ -61,7 +62,8 @@ class SlotPool:
     def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
         """Slots for one lane and shape; give them back with `release`."""
         idle = self._idle[shape_label(sizes), workspace]
-        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(SLOTS)]
+        count = 1 if sizes in self._problem.small_shapes else SLOTS
+        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(count)]
 
     def release(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
