@@ -83,6 +83,7 @@ class CaseMaker:
                 fds.frombytes(payload)
             if not data or not fds:
                 self.done = True
+                self.close()
                 return
             position, layout, rms = pickle.loads(data)
             wanted = self._wanted[position]
