@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from archive.evaluation import Diagnostic, Outcome
+from fitness.device import last_level_cache_bytes
 from fitness.inputs import Case
 from fitness.possession import pinned, undisturbed
 from fitness.problem import Problem, Sizes, shape_label
@@ -111,6 +112,9 @@ class Sitting:
         fill, check, wait (round trips and freezing), kernel, close; `copied` and `checked` in bytes; `calls`, `rounds`, `retries`,
         `preempted` as counts."""
         self._held = contextlib.ExitStack()
+        self._cold = last_level_cache_bytes() // 3
+        """Bytes of arguments from which what passes between two uses of a slot drives it out of every cache: the outputs of a call that
+        nobody checks need no poison then, which else would do so."""
 
     def __enter__(self) -> Sitting:
         self._held.enter_context(pinned(self._referee.core))
@@ -198,7 +202,9 @@ class Sitting:
         if late is not None:
             raise Refused(lane.name, Outcome.REJECTED, _placed(late, case))
         slot.fill(case.inputs)
-        slot.poison()
+        checked = not lane.trusted or case.number not in lane.seen
+        if checked or slot.nbytes < self._cold:
+            slot.poison()
         filled = time.perf_counter()
         try:
             call = lane.runner.call(slot, self.call_timeout)
@@ -209,7 +215,7 @@ class Sitting:
             self.cost["fill"] += filled - begin
             self.cost["calls"] += 1
             self.cost["copied"] += sum(array.nbytes for array in case.inputs)
-        if not lane.trusted or case.number not in lane.seen:
+        if checked:
             broken = slot.guards_broken()
             if broken is not None:
                 raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case))
