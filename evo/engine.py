@@ -157,7 +157,8 @@ class Engine:
         """A trip is over. Its error, if it has one (the disk is full, a defect), ends the search; one that was given up has none."""
         self._tasks.discard(task)
         if not task.cancelled():
-            self._failed = self._failed or task.exception()
+            error = task.exception()  # asked of every one: asyncio prints a traceback for each error that nobody looked at
+            self._failed = self._failed or error
 
     def _room(self) -> bool:
         """Whether another trip may start: models have slots of their own beside the executor's, as many as their limits allow."""
