@@ -139,6 +139,7 @@ class Custody(Guard):
         process, channel = self.process, self._channel
         number = self._attached[id(slot)][0]
         slot.pending = False
+        self._calls += 1
         with self._judged(stage), undisturbed():
             for _number, known in self._attached.values():
                 late = known.late_write()

@@ -22,7 +22,7 @@ from fitness.problem import Problem
 from fitness.protocol import Bar, EvaluationSettings, Prepared
 from fitness.referee import Referee
 from fitness.targets import open_target
-from fitness.verdicts import lost
+from fitness.verdicts import lost, off_clock
 from fitness.verify import agree
 
 TINY = Path(__file__).resolve().parent.parent / "data" / "problems" / "tiny_norm"
@@ -243,6 +243,32 @@ def test_a_problem_whose_baseline_never_works_blames_no_kernel(variant: Callable
     broken = variant("baseline.py", "np.divide(x,", "np.divided(x,")
     evaluation = broken.measure(seed(broken))
     assert evaluation.outcome is Outcome.INFRASTRUCTURE_ERROR and "baseline" in evaluation.diagnostics[0].message
+
+
+def test_an_account_of_time_condemns_a_kernel_only_when_a_second_runner_shows_it_too(
+    evaluator: MeasuringEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, other, call = seed(evaluator), slowed(evaluator), custody.Custody.call
+    stolen = iter([True])
+
+    def robbed(self: custody.Custody, *arguments: object) -> object:
+        made = call(self, *arguments)  # type: ignore[arg-type]
+        if next(stolen, False):
+            raise off_clock("verify", "while it was frozen", 2_000_000, 100_000, 1)
+        return made
+
+    assert evaluator.measure(prepared).ok
+    monkeypatch.setattr(custody.Custody, "call", robbed)
+    evaluation = evaluator.measure(prepared)
+    assert evaluation.ok and evaluation.cost["calls"] > 40
+    stolen = iter([True])
+    assert evaluator.duel(prepared, other).challenger.ok
+    stolen = iter([True])
+    assert evaluator.certify(prepared).ok
+    stolen = iter([True] * 1000)
+    condemned = evaluator.measure(prepared)
+    assert condemned.outcome is Outcome.REJECTED and condemned.diagnostics[0].reason == "off_clock_work"
+    assert not evaluator.certify(prepared).ok
 
 
 # -- duels ---------------------------------------------------------------------------------------------------------------------------
