@@ -7,6 +7,9 @@ CXX_FOUND = $(shell for c in $$CXX g++ clang++; do command -v $$c && break; done
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+# The folder itself on the path: a finder hook, the other way of an editable install, is asked only after the path, so that a mere
+# data folder named `archive` in the working folder would hide our package.
+EDIT  := --config-settings editable_mode=compat --editable
 CONFIG ?= experiments/softmax.yaml
 TESTS  ?= tests
 PYTEST ?= $(BIN)/python -m pytest
@@ -63,12 +66,12 @@ $(BIN)/python:
 
 $(VENV)/.evo-base: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing evo into $(VENV) …"
-	@$(PIP) --editable .
+	@$(PIP) $(EDIT) .
 	@touch $@
 
 $(VENV)/.evo-test: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing evo and its test tools into $(VENV) …"
-	@$(PIP) --editable '.[test]'
+	@$(PIP) $(EDIT) '.[test]'
 	@touch $(VENV)/.evo-base $@
 
 compiler:
