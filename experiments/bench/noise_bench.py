@@ -72,12 +72,14 @@ def seconds(evaluation: Evaluation) -> float:
 
 def calibrated(evaluator: MeasuringEvaluator, kernel: Kernel) -> tuple[Prepared, Prepared, float]:
     """(a kernel, the same made slower by five per cent, how much it is slower by duels)."""
-    fast = evaluator.prepare(kernel)
-    plain = min(seconds(evaluator.measure(fast)) for _ in range(5))
-    probe = 200_000
-    cost = (min(seconds(evaluator.measure(evaluator.prepare(slower(kernel, probe)))) for _ in range(5)) - plain) / probe
-    slow = evaluator.prepare(slower(kernel, round((APART - 1) * plain / cost)))
-    apart = float(np.median([evaluator.duel(fast, slow).advantage for _ in range(9)]))
+    fast, probe = evaluator.prepare(kernel), 200_000
+
+    def apart_from(turns: int) -> tuple[Prepared, float]:
+        slow = evaluator.prepare(slower(kernel, turns))
+        return slow, float(np.median([evaluator.duel(fast, slow).advantage for _ in range(9)]))
+
+    _, much = apart_from(probe)
+    slow, apart = apart_from(round(probe * (APART - 1) / (np.exp(much) - 1)))
     return fast, slow, float(np.exp(apart))
 
 
@@ -112,7 +114,7 @@ def main() -> None:
         with neighbour(kind, other):
             print(f"  neighbour {kind:<10} {scatter([evaluator.measure(fast) for _ in range(times)])}")
 
-    trials = 6 if short else 40
+    trials = 6 if short else 30
     print(f"\ntwo kernels, {100 * (apart - 1):.1f} % apart, ordered rightly in {trials} trials (wanted: 95 %)")
     for kind in ("computing", "streaming"):
         with neighbour(kind, other):
@@ -121,7 +123,7 @@ def main() -> None:
             duels = np.mean([evaluator.duel(fast, slow).advantage > 0 for _ in range(trials)])
         print(f"  neighbour {kind:<10} measured one after the other {100 * alone:4.0f} %, in a duel {100 * duels:4.0f} %")
 
-    count = 3 if short else 16
+    count = 3 if short else 10
     print(f"\ncertified {count} times: how often the next certificate's speedup lies in the interval stated (wanted: 90 %)")
     for kind in ("computing", "streaming"):
         with neighbour(kind, other):
