@@ -25,7 +25,7 @@ from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
 from fitness.proving import proofs
 from fitness.sitting import Lane, Refused, Sitting
-from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time
+from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time, referee_cores
 from fitness.targets.base import Artifact, BuildFailure, Target
 from fitness.timing import Timed, time_rounds
 from fitness.verdicts import CIRCUMSTANTIAL
@@ -63,6 +63,11 @@ class MeasuringEvaluator:
         self._station: Station | None = None
         self._environment: Environment | None = None
         self._canary: tuple[float, Reading] | None = None
+
+    @property
+    def held_cores(self) -> frozenset[int]:
+        """The cores that timing has to itself; whatever else runs should keep off them."""
+        return referee_cores(self.settings)
 
     @property
     def station(self) -> Station:

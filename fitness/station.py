@@ -28,7 +28,7 @@ from fitness.sitting import Lane, Sitting, SlotPool
 from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
 
-__all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseline_program", "impossible_time", "measuring_core"]
+__all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseline_program", "impossible_time", "measuring_core", "referee_cores"]
 
 SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
@@ -55,6 +55,13 @@ def impossible_time(stage: str, share: float) -> Diagnostic:
 def measuring_core(settings: EvaluationSettings) -> int:
     """The configured core, else the last one this process may run on (the first ones serve interrupts and everybody else)."""
     return settings.core if settings.core is not None else max(os.sched_getaffinity(0))
+
+
+def referee_cores(settings: EvaluationSettings) -> frozenset[int]:
+    """The measuring core, and one more for every further thread, as the referee takes them."""
+    core = measuring_core(settings)
+    others = sorted(os.sched_getaffinity(0) - {core})
+    return frozenset([core, *others[: settings.threads - 1]])
 
 
 def baseline_names(problem: Problem) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import IO, Any, TypeVar
@@ -74,12 +74,18 @@ class LocalExecutor(Executor):
         self._evaluator: Evaluator | None = evaluator
         self.deterministic = evaluator.deterministic
         self._worker: _Worker | None = None
-        self._builds = ThreadPoolExecutor(self.builders, thread_name_prefix="evo-build")
+        self._cores = frozenset(os.sched_getaffinity(0))
+        # Search and compilers (which inherit it) keep off the core that times, where there is another.
+        self._others = self._cores - getattr(evaluator, "held_cores", frozenset()) or self._cores
+        self._builds = ThreadPoolExecutor(
+            self.builders, thread_name_prefix="evo-build", initializer=os.sched_setaffinity, initargs=(0, self._others)
+        )
         self._device = ThreadPoolExecutor(1, thread_name_prefix="evo-device")
         self._closed = False
 
     async def start(self) -> None:
         await self._ready()
+        os.sched_setaffinity(0, self._others)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -121,6 +127,7 @@ class LocalExecutor(Executor):
 
     async def close(self) -> None:
         self._closed = True
+        os.sched_setaffinity(0, self._cores)
         worker, self._worker = self._worker, None
         evaluator, self._evaluator = self._evaluator, None
         if worker is not None:
@@ -136,7 +143,7 @@ class LocalExecutor(Executor):
             raise ExecutorError("the executor is closed")
         if self._worker is None:
             # Started in this thread, not in a pool's: the kernel kills the worker when the *thread* that started it ends.
-            worker = self._worker = _Worker(self._factory, self._arguments, self._log)
+            worker = self._worker = _Worker(self._factory, self._arguments, self._cores, self._log)
             try:
                 await asyncio.get_running_loop().run_in_executor(self._device, worker.open, self._patience)
             except BaseException:
@@ -162,7 +169,7 @@ class LocalExecutor(Executor):
 class _Worker:
     """A worker process and the connection to it."""
 
-    def __init__(self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], log: IO[Any] | None) -> None:
+    def __init__(self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], cores: Collection[int], log: IO[Any] | None) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             path = [entry or os.getcwd() for entry in sys.path]
@@ -176,7 +183,7 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C at the terminal reaches the parent only; the group can be killed as one
             )
             self._connection = Connection(os.dup(ours.fileno()))
-        self._order = Order(pickle.dumps((factory, arguments)), tuple(path))
+        self._order = Order(pickle.dumps((factory, arguments)), tuple(path), tuple(cores))
         self._lock = threading.Lock()
 
     def open(self, patience: float) -> None:

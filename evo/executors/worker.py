@@ -2,7 +2,7 @@
 
 The contract, as the parent sees it over the connection:
 
-    parent sends  Order(factory, arguments, path)     worker answers  Ready(environment) or Failed
+    parent sends  Order(factory and arguments, path, cores)     worker answers  Ready(environment) or Failed
     parent sends  Request(method, arguments)          worker answers  Done(value) or Failed
     parent closes its end, or dies                    worker exits, and its evaluator's processes with it
 
@@ -42,6 +42,8 @@ class Order:
     """Pickled (factory, arguments): unpickled only after `path` is in force."""
     path: tuple[str, ...]
     """The parent's `sys.path`."""
+    cores: tuple[int, ...]
+    """Where the worker may run; the parent that starts it may have withdrawn from some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def main(descriptor: int, parent: int) -> None:
     try:
         order: Order = connection.recv()
         sys.path[:] = order.path
+        os.sched_setaffinity(0, order.cores)
         try:
             factory, arguments = pickle.loads(order.factory)
             evaluator = factory(*arguments)

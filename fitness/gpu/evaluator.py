@@ -40,6 +40,7 @@ class GpuEvaluator(MeasuringEvaluator):
     """
 
     baseline = SEARCH_BASELINE
+    held_cores: frozenset[int] = frozenset()  # the device is another
 
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         super().__init__(problem, target.bound(problem) if hasattr(target, "bound") else target, settings)

@@ -201,3 +201,28 @@ def test_a_compile_does_not_hold_up_the_loop() -> None:
         await task
 
     use(work, Instant(build_seconds=0.5))
+
+
+class Holding(InstantEvaluator):
+    """Says that timing has the last core to itself."""
+
+    held_cores = frozenset({max(os.sched_getaffinity(0))})
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs a second core")
+def test_search_and_compilers_keep_off_the_core_that_times() -> None:
+    allowed = os.sched_getaffinity(0)
+
+    async def work() -> tuple[set[int], set[int], set[int]]:
+        executor = LocalExecutor(Holding(), Holding)
+        await executor.start()
+        try:
+            builder = await asyncio.get_running_loop().run_in_executor(executor._builds, os.sched_getaffinity, 0)
+            assert executor.worker_pid is not None
+            return os.sched_getaffinity(0), builder, os.sched_getaffinity(executor.worker_pid)
+        finally:
+            await executor.close()
+
+    search, builder, worker = asyncio.run(work())
+    assert search == builder == allowed - Holding.held_cores
+    assert worker == allowed == os.sched_getaffinity(0)
