@@ -28,7 +28,16 @@ from fitness.sitting import Lane, Sitting, SlotPool
 from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
 
-__all__ = ["IMPOSSIBLE", "SEARCH_BASELINE", "Station", "baseline_names", "baseline_program", "impossible_time", "measuring_core", "referee_cores"]
+__all__ = [
+    "IMPOSSIBLE",
+    "SEARCH_BASELINE",
+    "Station",
+    "baseline_names",
+    "baseline_program",
+    "impossible_time",
+    "measuring_core",
+    "referee_cores",
+]
 
 SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
