@@ -85,7 +85,9 @@ class LocalExecutor(Executor):
 
     async def start(self) -> None:
         await self._ready()
-        os.sched_setaffinity(0, self._others)
+        if self._others != self._cores:
+            self.evaluator.environment()  # while this process may still use what the worker may: both must tell the same facts
+            os.sched_setaffinity(0, self._others)
 
     @property
     def evaluator(self) -> Evaluator:
