@@ -44,8 +44,14 @@ class Completed:
 
 
 def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
-    """The command under resource limits, set by a shell so that they hold before the command's first instruction."""
+    """The command under resource limits, set by a shell so that they hold before the command's first instruction.
+
+    Before it becomes the command, the shell leaves a watcher behind that waits for its standard input to end, which only our own end
+    brings about, and then kills the whole process group: on every level, at any moment of the start, grandchildren included. A parent
+    death signal would miss a parent that dies before the child asks for it, and a compiler driver's own children.
+    """
     script = (
+        "exec 3<&0 </dev/null; ( exec >/dev/null 2>&1; read _ <&3; kill -9 0 ) & exec 3<&-; "
         f"ulimit -c 0; ulimit -t {limits.cpu}; ulimit -v {limits.memory >> 10}; ulimit -f {max(1, limits.file_size >> 9)}; ulimit -n 1024; "
         'exec "$@"'
     )
@@ -57,14 +63,14 @@ def run_limited(argv: Sequence[str], limits: Limits, *, env: Mapping[str, str]) 
     start = time.monotonic()
     process = subprocess.Popen(
         _limited(argv, limits),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=dict(env),
         cwd="/",
         start_new_session=True,
     )
-    assert process.stdout is not None
+    assert process.stdin is not None and process.stdout is not None
     kept = bytearray()
     timed_out = flooded = False
     try:
@@ -92,6 +98,7 @@ def run_limited(argv: Sequence[str], limits: Limits, *, env: Mapping[str, str]) 
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.stdin.close()
         process.stdout.close()
         process.wait()
     return Completed(process.returncode, bytes(kept), timed_out, flooded, time.monotonic() - start)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -219,31 +221,36 @@ def _running(mark: str) -> bool:
     return False
 
 
-def test_a_compiler_dies_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
-    """Whatever the level: after `kill -9` of the search nothing goes on compiling."""
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.3])
+def test_a_compiler_and_its_children_die_with_the_process_that_asked_for_it(sandbox: Sandbox, pause: float) -> None:
+    """After `kill -9` of the search nothing goes on compiling, whether the kill came while it started or when it was well under way."""
+    mark = f"77.{os.getpid()}{time.monotonic_ns() % 10**9}"
     program = (
-        "from fitness.sandbox import choose\nsandbox = choose('auto')\n"
-        "print('ready', flush=True)\nsandbox.run(['/bin/sleep', '77.125'], timeout=100)\n"
+        f"from fitness.sandbox import LEVELS\nprint('ready', flush=True)\n"
+        f"LEVELS[{sandbox.level!r}].run(['/bin/sh', '-c', '/bin/sleep {mark} & /bin/sleep {mark}; wait'], timeout=100)\n"
     )
-
-    def sleeping() -> bool:
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                if b"/bin/sleep\x0077.125" in entry.read_bytes():
-                    return True
-            except OSError:
-                continue
-        return False
-
     asking = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert asking.stdout is not None and asking.stdout.readline() == b"ready\n"
-    deadline = time.monotonic() + 20
-    while not sleeping():
-        assert time.monotonic() < deadline, "it never began"
-        time.sleep(0.05)
+    if pause > 0.1:
+        _until(lambda: _mentioning(f"/bin/sleep\0{mark}\0", whole=True) == 2, "it never began")
+    time.sleep(pause)
     asking.kill()
     asking.communicate()
-    deadline = time.monotonic() + 5
-    while sleeping():
-        assert time.monotonic() < deadline, "it went on without its parent"
-        time.sleep(0.05)
+    _until(lambda: _mentioning(mark) == 0, "it went on without its parent")
+
+
+def _mentioning(mark: str, *, whole: bool = False) -> int:
+    """How many processes have the mark in their command line (the shells and sandboxes around a command, too), or as the whole of it."""
+    found = 0
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = entry.read_bytes()
+            found += line == mark.encode() if whole else mark.encode() in line
+    return found
+
+
+def _until(holds: Callable[[], bool], otherwise: str, patience: float = 20.0) -> None:
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
