@@ -57,7 +57,7 @@ class Custody(Guard):
             if "error" in answer:
                 raise verdicts.not_loaded(str(answer["error"]))
             self._has_workspace = answer.get("workspace") is True
-            self._loading = program.kind == "python"
+            self._loading = self._ours = program.kind == "python"
             self._rest()
             with contextlib.suppress(OSError):
                 # A woken batch task does not preempt: the referee gets to its wait before the call begins, so that what it then
@@ -165,7 +165,8 @@ class Custody(Guard):
             self._must_be_silent("after its `done`")
             spoilt |= self._strike("after it had said `done`", cpu_end - cpu_done)
             self._check_work(end - start, cpu_done - cpu_start)
-        slot.remember()
+        if not self._ours:
+            slot.remember(whole=not self._nursery.seccomp)
         wall = end - start
         if len(self._terms.cores) == 1:
             # What it waited since the last call in order to stop is in that figure too; in the call it cannot have waited longer than it

@@ -59,6 +59,8 @@ class Guard:
         self._space = self._mapped = self._moats = self._largest = 0
         self._places: list[verdicts.Place] = []
         self._loading = True
+        self._ours = False
+        """A baseline: the problem author's own, which nobody has to catch writing late."""
         self._has_workspace = False
         self._frozen = False
         self._stage = "load"

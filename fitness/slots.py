@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive.evaluation import Diagnostic
+from fitness.fingerprint import Fingerprint
 from fitness.native import library
 from fitness.problem import Problem, Sizes
 
@@ -30,8 +31,6 @@ __all__ = ["Buffer", "Slot"]
 PAGE = mmap.PAGESIZE
 ALIGNMENT = 256
 STAGGER = 3 * ALIGNMENT
-SAMPLES = 128
-"""Secret positions of an output that are compared to notice writes after the call."""
 F_SEAL_FUTURE_WRITE = 0x0010
 LARGE = 2 << 20
 MADV_POPULATE_WRITE = 23
@@ -76,23 +75,12 @@ class Buffer:
         self._guards = tuple((zone, pattern[: zone.size].copy(), pattern[: zone.size].tobytes()) for zone in zones)
         for zone, expected, _ in self._guards:
             zone[:] = expected
-        seed = int.from_bytes(os.urandom(8), "little")
-        self._positions = np.random.default_rng(seed).integers(0, max(1, self.nbytes), min(SAMPLES, self.nbytes))
-        self._print: bytes | None = None
+        self.fingerprint = Fingerprint(self._payload)
 
     def poison(self) -> None:
         """Fills the payload with NaNs (integers: a rare pattern), past the caches: nothing of an earlier call is left."""
         library().poison(self.array)
-        self._print = None
-
-    def remember(self) -> None:
-        """Keeps a fingerprint of the payload as it is now (the runner is frozen), see `changed`."""
-        self._print = self._payload[self._positions].tobytes()
-
-    @property
-    def changed(self) -> bool:
-        """Whether the payload differs from what `remember` saw, at any of its secret positions."""
-        return self._print is not None and self._print != self._payload[self._positions].tobytes()
+        self.fingerprint.drop()
 
     def broken_guard(self) -> tuple[str, int] | None:
         """("before" | "after", distance in bytes of the nearest overwritten guard byte from the payload), or None."""
@@ -111,7 +99,7 @@ class Buffer:
         self.fd = -1
         # NumPy views keep the mapping alive; it goes with the last of them.
         self._guards = ()
-        del self._whole, self._payload, self.array, self._map
+        del self._whole, self._payload, self.array, self._map, self.fingerprint
 
 
 class Slot:
@@ -172,18 +160,18 @@ class Slot:
 
     def poison(self) -> None:
         """Poisons outputs and workspace; notices first whether outputs changed after the call that wrote them (see `late_write`)."""
-        self._notice()
+        self._notice(thoroughly=True)
         for buffer in (*self._outputs, *([self._workspace] if self._workspace else [])):
             buffer.poison()
 
-    def remember(self) -> None:
-        """Fingerprints the outputs; called by the runner's owner once the call is over and the runner frozen."""
+    def remember(self, *, whole: bool) -> None:
+        """Fingerprints the outputs; called by the runner's owner once the call is over and the runner frozen. whole: to the last byte."""
         for buffer in self._outputs:
-            buffer.remember()
+            buffer.fingerprint.take(whole=whole)
 
-    def _notice(self) -> None:
+    def _notice(self, *, thoroughly: bool) -> None:
         for buffer in self._outputs:
-            if buffer.changed:
+            if buffer.fingerprint.changed(thoroughly=thoroughly):
                 self._late = Diagnostic(
                     "verify",
                     "late_write",
@@ -193,8 +181,9 @@ class Slot:
                 )
 
     def late_write(self) -> Diagnostic | None:
-        """The finding, once, when outputs changed between a call's end and now."""
-        self._notice()
+        """The finding, once, when outputs changed between a call's end and now. What a look at a few secret words misses is found when
+        the outputs are poisoned for the next call."""
+        self._notice(thoroughly=False)
         found, self._late = self._late, None
         return found
 

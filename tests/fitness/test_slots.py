@@ -90,7 +90,7 @@ def test_no_buffer_can_be_cut_or_grown(slot: Slot) -> None:
 
 def test_outputs_that_change_after_the_call_are_a_late_write(slot: Slot) -> None:
     slot.outputs[0][:] = 1.0
-    slot.remember()
+    slot.remember(whole=False)
     assert slot.late_write() is None
     slot.outputs[0][:] = 2.0
     slot.poison()
@@ -99,9 +99,45 @@ def test_outputs_that_change_after_the_call_are_a_late_write(slot: Slot) -> None
     assert slot.late_write() is None
 
 
+@pytest.mark.parametrize("place", [0, 1, 2002, 4003])
+def test_a_single_byte_written_late_is_noticed_wherever_it_lies(slot: Slot, place: int) -> None:
+    slot.outputs[0][:] = 1.0
+    slot.remember(whole=False)
+    slot.outputs[0].view(np.uint8).reshape(-1)[place] ^= 1
+    slot.poison()
+    found = slot.late_write()
+    assert found is not None and found.reason == "late_write"
+
+
+def test_where_nothing_forbids_another_process_the_last_byte_of_a_large_output_counts(problem: Problem) -> None:
+    """A late write that spares every sampled word: noticed once the output is poisoned for the next call."""
+    slot = Slot(problem, {"n": 1 << 18})
+    spared = set(slot.buffers[1].fingerprint.positions.tolist())
+    place = 8 * next(word for word in range(1 << 17) if word not in spared)
+    for whole in (True, False):
+        slot.remember(whole=whole)
+        slot.outputs[0].view(np.uint8)[place] ^= 0x80
+        assert slot.late_write() is None
+        slot.poison()
+        assert (slot.late_write() is not None) is whole
+    slot.close()
+
+
+def test_a_late_write_of_a_stretch_is_noticed_in_an_output_of_any_size(problem: Problem) -> None:
+    slot = Slot(problem, {"n": 1 << 18})
+    payload = slot.outputs[0].view(np.uint8)
+    stretch = 2 * payload.size // 512
+    for start in (0, 12_345, payload.size - stretch):
+        slot.remember(whole=False)
+        payload[start : start + stretch] ^= 1
+        found = slot.late_write()
+        assert found is not None and found.reason == "late_write"
+    slot.close()
+
+
 def test_poisoning_and_filling_is_no_late_write(slot: Slot) -> None:
     slot.outputs[0][:] = 1.0
-    slot.remember()
+    slot.remember(whole=False)
     slot.poison()
     slot.fill([np.ones(1001, np.float32)])
     assert slot.late_write() is None
