@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fitness.gpu import compiling, wire
 
 __all__ = ["serve"]
@@ -16,6 +18,7 @@ __all__ = ["serve"]
 
 def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
     """First {source}, then any number of cases {sizes, arguments: [{role, dtype, shape}]} + inputs; answers each with its outputs."""
+    _repair()
     request, _ = wire.receive(channel)
     file = Path(home) / "kernel.py"
     file.write_text(request["source"])
@@ -33,6 +36,26 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
             wire.send(channel, {"ok": True}, blobs)
             for fd in (*fds, *blobs):
                 os.close(fd)
+
+
+def _repair() -> None:
+    """Triton's interpreter holds bfloat16 as its bit patterns, and its `tl.dot` multiplies those as integers."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder: Any = interpreter.InterpreterBuilder
+    dot = builder.create_dot
+
+    def exact(operand: Any) -> Any:
+        if operand.dtype.scalar != tl.bfloat16:
+            return operand
+        bits = operand.data.astype(np.uint32) << 16
+        return interpreter.TensorHandle(bits.view(np.float32), tl.float32)
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return dot(self, exact(a), exact(b), *rest)
+
+    builder.create_dot = create_dot
 
 
 def _run(module: Any, message: dict[str, Any], fds: list[int]) -> list[bytes]:

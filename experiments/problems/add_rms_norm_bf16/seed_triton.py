@@ -17,7 +17,7 @@ STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg", ".wt"}
 def whole_row(x, residual, w, s, y, row, cols, BLOCK: tl.constexpr):
     at = tl.arange(0, BLOCK)
     mask = at < cols
-    start = row.to(tl.int64) * cols
+    start = tl.cast(row, tl.int64) * cols
     v = tl.load(x + start + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
     v += tl.load(residual + start + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
     tl.store(s + start + at, v.to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)

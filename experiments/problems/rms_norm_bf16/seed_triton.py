@@ -17,7 +17,7 @@ STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg", ".wt"}
 def whole_row(x, w, y, row, cols, BLOCK: tl.constexpr):
     at = tl.arange(0, BLOCK)
     mask = at < cols
-    start = row.to(tl.int64) * cols
+    start = tl.cast(row, tl.int64) * cols
     v = tl.load(x + start + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
     weight = tl.load(w + at, mask=mask, other=0.0, eviction_policy=WEIGHT_POLICY).to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(v * v, axis=0) / cols + 1e-5)

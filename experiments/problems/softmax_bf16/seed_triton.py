@@ -38,7 +38,7 @@ def scaled(e, total):
 def whole_row(x, y, row, cols, BLOCK: tl.constexpr):
     at = tl.arange(0, BLOCK)
     mask = at < cols
-    start = row.to(tl.int64) * cols
+    start = tl.cast(row, tl.int64) * cols
     v = tl.load(x + start + at, mask=mask, other=-float("inf"), eviction_policy=LOAD_POLICY).to(tl.float32)
     e = exponential(v, tl.max(v, axis=0))
     tl.store(y + start + at, scaled(e, tl.sum(e, axis=0)).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
