@@ -1,8 +1,13 @@
-"""Matrix product by tiles, grouped for the L2 cache. As it stands: small tiles, a program each."""
+"""Matrix product by tiles, grouped for the L2 cache. As it stands: small tiles, a program each, loaded through pointers."""
 
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
 
+# 0: a program a tile of c; 1: persistent programs that take tiles in turn.
+PERSISTENT = 0  # evo: {0, 1}
+# 0: tiles loaded through pointers; 1: by the tensor memory accelerator, where rows are aligned for it.
+BULK = 0  # evo: {0, 1}
 TILE_M = 64  # evo: {64, 128, 256}
 TILE_N = 64  # evo: {64, 128, 256}
 TILE_K = 32  # evo: {32, 64, 128}
@@ -10,33 +15,91 @@ TILE_K = 32  # evo: {32, 64, 128}
 NUM_WARPS = 4  # evo: {4, 8}
 # evo: require TILE_M * TILE_N <= 4096 * NUM_WARPS
 NUM_STAGES = 3  # evo: {2, 3, 4, 5}
-# evo: require (TILE_M + TILE_N) * TILE_K * 2 * NUM_STAGES <= 232000
+# Parts in which a tile of c is written, so that staging it takes less shared memory.
+PARTS = tl.constexpr(1)  # evo: {1, 2}
+# evo: require (TILE_M + TILE_N) * TILE_K * 2 * NUM_STAGES + TILE_M * TILE_N * 2 * PERSISTENT // PARTS <= 232000
 GROUP = tl.constexpr(8)  # evo: {1, 4, 8, 16, 32}
+# Persistent: the loops over tiles and over k as one, so that a tile's first loads overlap with the last stores.
+FLATTEN = tl.constexpr(False)  # evo: {False, True}
+PROGRAMS = 132  # evo: {132, 264}
 
 
 @triton.jit
-def tiles(a, b, c, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+def place(number, m, n, M: tl.constexpr, N: tl.constexpr):
+    """Row and column of the number-th tile: bands of GROUP tiles' height, column by column."""
+    number = tl.cast(number, tl.int32)
     down, across = tl.cdiv(m, M), tl.cdiv(n, N)
-    program = tl.program_id(0)
-    band = program // (GROUP * across)
+    band = number // (GROUP * across)
     height = tl.minimum(down - band * GROUP, GROUP)
-    within = program % (GROUP * across)
-    row, col = band * GROUP + within % height, within // height
-    i, j, p = row * M + tl.arange(0, M), col * N + tl.arange(0, N), tl.arange(0, K)
-    left = a + i[:, None].to(tl.int64) * k + p[None, :]
-    right = b + p[:, None].to(tl.int64) * n + j[None, :]
+    within = number % (GROUP * across)
+    return (band * GROUP + within % height) * M, (within // height) * N
+
+
+@triton.jit
+def product(a, b, row, col, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, EVEN: tl.constexpr, BULKY: tl.constexpr):
     total = tl.zeros((M, N), tl.float32)
-    for begin in range(0, k, K):
-        x = tl.load(left, mask=(i < m)[:, None] & (begin + p < k)[None, :], other=0.0)
-        y = tl.load(right, mask=(begin + p < k)[:, None] & (j < n)[None, :], other=0.0)
-        total = tl.dot(x, y, total)
-        left += K
-        right += K * n
-    tl.store(c + i[:, None].to(tl.int64) * n + j[None, :], total.to(tl.bfloat16), mask=(i < m)[:, None] & (j < n)[None, :])
+    if BULKY:
+        for begin in range(0, k, K):
+            total = tl.dot(a.load([row, begin]), b.load([begin, col]), total)
+    else:
+        i, j, p = row + tl.arange(0, M), col + tl.arange(0, N), tl.arange(0, K)
+        left = a + i[:, None].to(tl.int64) * k + p[None, :]
+        right = b + p[:, None].to(tl.int64) * n + j[None, :]
+        for begin in range(0, k, K):
+            inside = p < (K if EVEN else k - begin)
+            x = tl.load(left, mask=(i < m)[:, None] & inside[None, :], other=0.0)
+            y = tl.load(right, mask=inside[:, None] & (j < n)[None, :], other=0.0)
+            total = tl.dot(x, y, total)
+            left += K
+            right += K * n
+    return total
+
+
+@triton.jit
+def stored(c, value, row, col, m, n, M: tl.constexpr, N: tl.constexpr, BULKY: tl.constexpr):
+    result = value.to(tl.bfloat16)
+    if BULKY:
+        c.store([row, col], result)
+    else:
+        i, j = row + tl.arange(0, M), col + tl.arange(0, N)
+        tl.store(c + i[:, None].to(tl.int64) * n + j[None, :], result, mask=(i < m)[:, None] & (j < n)[None, :])
+
+
+@triton.jit
+def finished(c, total, row, col, m, n, M: tl.constexpr, N: tl.constexpr, BULKY: tl.constexpr):
+    if PARTS == 2:
+        one, other = tl.split(tl.permute(tl.reshape(total, (M, 2, N // 2)), (0, 2, 1)))
+        stored(c, one, row, col, m, n, M, N // 2, BULKY)
+        stored(c, other, row, col + N // 2, m, n, M, N // 2, BULKY)
+    else:
+        stored(c, total, row, col, m, n, M, N, BULKY)
+
+
+@triton.jit
+def tiles(a, b, c, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, EVEN: tl.constexpr, BULKY: tl.constexpr):
+    row, col = place(tl.program_id(0), m, n, M, N)
+    finished(c, product(a, b, row, col, m, n, k, M, N, K, EVEN, BULKY), row, col, m, n, M, N, BULKY)
+
+
+@triton.jit
+def tiles_persistent(a, b, c, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, EVEN: tl.constexpr, BULKY: tl.constexpr):
+    for number in tl.range(tl.program_id(0), tl.cdiv(m, M) * tl.cdiv(n, N), tl.num_programs(0), flatten=FLATTEN):
+        row, col = place(number, m, n, M, N)
+        finished(c, product(a, b, row, col, m, n, k, M, N, K, EVEN, BULKY), row, col, m, n, M, N, BULKY)
 
 
 def launch(a, b, c, workspace):
     m, k = a.shape
     n = b.shape[1]
-    grid = (triton.cdiv(m, TILE_M) * triton.cdiv(n, TILE_N),)
-    tiles[grid](a, b, c, m, n, k, M=TILE_M, N=TILE_N, K=TILE_K, num_warps=NUM_WARPS, num_stages=NUM_STAGES)
+    count = triton.cdiv(m, TILE_M) * triton.cdiv(n, TILE_N)
+    bulky = BULK == 1 and n % 8 == 0 and k % 8 == 0
+    if bulky:
+        a = TensorDescriptor(a, [m, k], [k, 1], [TILE_M, TILE_K])
+        b = TensorDescriptor(b, [k, n], [n, 1], [TILE_K, TILE_N])
+        c = TensorDescriptor(c, [m, n], [n, 1], [TILE_M, TILE_N // PARTS.value])
+    if PERSISTENT == 1:
+        tiles_persistent[(min(PROGRAMS, count),)](
+            a, b, c, m, n, k, TILE_M, TILE_N, TILE_K, k % TILE_K == 0, bulky, num_warps=NUM_WARPS, num_stages=NUM_STAGES
+        )  # fmt: skip
+    else:
+        tiles[(count,)](a, b, c, m, n, k, TILE_M, TILE_N, TILE_K, k % TILE_K == 0, bulky, num_warps=NUM_WARPS, num_stages=NUM_STAGES)
