@@ -1,28 +1,45 @@
-"""The fastest program that only moves a problem's bytes: the memory side of its roofline, measured the way kernels are.
+"""Programs that only move a problem's bytes: the memory side of its roofline, measured the way kernels are.
 
 Ceilings of hot buffers (`fitness.roofline`) are what no kernel can beat; they serve to refuse impossible times. What a
 kernel can *reach* also depends on how it is called: contents and addresses are fresh, nothing is in a cache, pages are the
-slots' own. So the share that is reported is relative to a program that reads every input once and writes every output once
-(plainly, past the caches, or prefetching), called through the same runner on the same slots; the fastest of the variants counts.
+slots' own. So shares are relative to programs that move what has to be moved and compute nothing, called through the same
+runner on the same slots. Most problems read every input once and write every output once: copies do that, with ordinary
+stores or past the caches. A problem that picks rows (`gather`) is bound by the picking: `fitness.gathering`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from archive.kernel import Kernel
+from fitness import gathering
 from fitness.failure import RunnerFailure
+from fitness.inputs import draw_inputs
 from fitness.problem import Problem, Sizes, shape_label
+from fitness.program import Program
 from fitness.referee import Referee, Runner
 from fitness.sitting import SlotPool
 from fitness.targets.base import BuildFailure, Target
 
-__all__ = ["Mover", "source"]
+__all__ = ["PLAIN_COPY", "RANDOM_GATHER", "STREAMING_COPY", "Move", "Mover", "moves", "source"]
+
+PLAIN_COPY = "plain copy"
+"""Every input read once, every output written once, with ordinary stores (each of which reads its cache line first)."""
+STREAMING_COPY = "streaming copy"
+"""The same, stores past the caches: on most machines the fastest way there is."""
+RANDOM_GATHER = "random gather"
+"""The rows that the problem's own indices pick, all else read and written once."""
 
 CALLS = 6
-"""Calls per variant and shape; the fastest counts, for a disturbed ceiling would flatter every kernel."""
-VARIANTS = ((0, 0), (1, 0), (1, 4096), (0, 4096))
+"""Calls per program and shape; the fastest counts, for a disturbed ceiling would flatter every kernel."""
+COPIES = ((0, 0), (0, 4096), (1, 0), (1, 4096))
 """(stores past the caches, bytes prefetched ahead)."""
+GATHERS = (0, 4, 12, 32)
+"""Items whose rows are prefetched ahead."""
 
 TEXT = """\
 #include <immintrin.h>
@@ -136,47 +153,85 @@ def source(problem: Problem, shapes: tuple[Sizes, ...], stream: int, ahead: int)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One program that moves a problem's bytes."""
+
+    roof: str
+    """What it measures: PLAIN_COPY, STREAMING_COPY or RANDOM_GATHER."""
+    name: str
+    source: str
+
+
+def moves(problem: Problem, shapes: tuple[Sizes, ...]) -> tuple[Move, ...]:
+    """The programs for any of `shapes`: gathers where the problem declares one, else copies."""
+    if problem.gather is not None:
+        return tuple(
+            Move(RANDOM_GATHER, f"{RANDOM_GATHER}, {ahead} items ahead", gathering.source(problem, shapes, ahead)) for ahead in GATHERS
+        )
+    kinds = (PLAIN_COPY, STREAMING_COPY)
+    return tuple(Move(kinds[s], f"{kinds[s]}, {ahead} bytes ahead", source(problem, shapes, s, ahead)) for s, ahead in COPIES)
+
+
 class Mover:
-    """Bandwidth by shape in bytes/s, measured once each when first asked for."""
+    """Seconds by shape, measured once each when first asked for."""
 
     def __init__(self, problem: Problem, target: Target, referee: Referee, pool: SlotPool) -> None:
         self._problem = problem
         self._target = target
         self._referee = referee
         self._pool = pool
-        self._found: dict[str, float] = {}
+        self._found: dict[str, float | None] = {}
 
-    def bandwidth(self, sizes: Sizes) -> float | None:
-        """The most bytes/s that a program moved through the problem's own arguments; None where no such program can be built."""
+    def seconds(self, sizes: Sizes) -> float | None:
+        """The least in which a program moved through the problem's own arguments what has to be moved; None where none can be built."""
         label = shape_label(sizes)
         if label not in self._found:
             known = self._problem.shapes if sizes in self._problem.shapes else self._problem.held_out_shapes
             self._measure(tuple(known) if sizes in known else (sizes,))
-        return self._found.get(label) or None
+        return self._found[label]
+
+    def programs(self, shapes: tuple[Sizes, ...]) -> dict[str, tuple[str, Program]]:
+        """(roof, program) by name, for whoever measures them beside kernels; without those that cannot be built."""
+        found = {}
+        for move in moves(self._problem, shapes):
+            try:
+                found[move.name] = move.roof, self._target.program(self._target.build(Kernel("cpp", move.source)))
+            except BuildFailure:
+                continue
+        return found
+
+    def scale(self, sizes: Sizes) -> float:
+        """By what a copy's seconds are to be multiplied: a problem may have to move less than all of its arguments."""
+        return 1.0 if self._problem.gather is not None else self._problem.bytes_moved(sizes) / self._problem.footprint(sizes)
 
     def _measure(self, shapes: tuple[Sizes, ...]) -> None:
         for sizes in shapes:
-            self._found.setdefault(shape_label(sizes), 0.0)
-        for stream, ahead in VARIANTS:
+            self._found.setdefault(shape_label(sizes), None)
+        for _, program in self.programs(shapes).values():
             try:
-                artifact = self._target.build(Kernel("cpp", source(self._problem, shapes, stream, ahead)))
-                runner = self._referee.load(self._target.program(artifact), self._problem)
-            except (BuildFailure, RunnerFailure):
+                runner = self._referee.load(program, self._problem)
+            except RunnerFailure:
                 continue
             try:
                 for sizes in shapes:
-                    label = shape_label(sizes)
-                    self._found[label] = max(self._found[label], self._fastest(runner, sizes))
+                    known, new = self._found[shape_label(sizes)], self._fastest(runner, sizes) * self.scale(sizes)
+                    self._found[shape_label(sizes)] = new if known is None else min(known, new)
             except RunnerFailure:
                 continue
             finally:
                 runner.close()
 
+    def _contents(self, sizes: Sizes) -> list[NDArray[Any]]:
+        """Copies may move anything; a gather needs indices as the problem has them."""
+        if self._problem.gather is not None:
+            return draw_inputs(self._problem, sizes, "normal", np.random.default_rng())
+        return [np.zeros(a.shape(sizes), dtype=a.dtype) for a in self._problem.inputs]
+
     def _fastest(self, runner: Runner, sizes: Sizes) -> float:
         slots = self._pool.rotation(sizes, 0)
-        moved = sum(a.nbytes(sizes) for a in (*self._problem.inputs, *self._problem.outputs))
         try:
-            arrays = [np.zeros(a.shape(sizes), dtype=a.dtype) for a in self._problem.inputs]
+            arrays = self._contents(sizes)
             seconds = []
             for slot in slots:
                 runner.attach(slot)
@@ -186,6 +241,6 @@ class Mover:
                 slot.poison()
                 call = runner.call(slot, 10.0)
                 seconds.append(max(call.seconds - call.waited_seconds, 1e-9) if call.preempted else call.seconds)
-            return moved / min(seconds)
+            return min(seconds)
         finally:
             self._pool.release(slots)

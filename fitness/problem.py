@@ -76,6 +76,9 @@ class Problem:
     compute_dtype: str = "float32"
     """Lowest precision a kernel may compute in; one of COMPUTE_DTYPES."""
     deterministic: bool = False
+    gather: tuple[str, str] | None = None
+    """(table, index): its time goes into picking rows of the input `table` by the integers in the input `index`. The memory side of
+    its roofline is then such picking, not a copy. None: inputs are read once, in order."""
     """Whether repeating a call must give the same bits."""
     mutants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """Wrong variants of the reference, on arrays of the inputs' own dtypes; the checks must catch each."""

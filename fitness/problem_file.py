@@ -31,10 +31,11 @@ KEYS: Mapping[str, str] = {
     "flops": "a function of the sizes: floating-point operations",
     "make_inputs": "a function (rng, sizes) that returns a dict name -> array",
     "compute_dtype": f"one of {', '.join(COMPUTE_DTYPES)}",
+    "gather": "a dict of one entry, table -> index: rows of that input are picked by the integers in the other",
     "deterministic": "True or False",
     "mutants": "a dict name -> a wrong variant of the reference",
 }
-OPTIONAL = ("make_inputs", "compute_dtype", "deterministic", "mutants")
+OPTIONAL = ("make_inputs", "compute_dtype", "gather", "deterministic", "mutants")
 SMALL_BYTES = 4 << 20
 """A small shape's footprint may be at most this, so that 30 cases per shape stay cheap."""
 
@@ -106,6 +107,7 @@ def read(folder: Path) -> Problem:
         **shapes,
         version=_version(file, baseline),
         compute_dtype=reader.one_of("compute_dtype", COMPUTE_DTYPES, "float32"),
+        gather=reader.gather(inputs),
         deterministic=reader.flag("deterministic"),
         mutants=reader.mutants(),
         baselines=dict.fromkeys(_functions(baseline), baseline),
@@ -293,6 +295,20 @@ class _Reader:
         if not isinstance(value, bool):
             raise self.error(key, repr(value), KEYS[key], "Write True or False.")
         return value
+
+    def gather(self, inputs: tuple[Argument, ...]) -> tuple[str, str] | None:
+        value = self.values.get("gather")
+        if value is None:
+            return None
+        if not isinstance(value, dict) or len(value) != 1:
+            raise self.error("gather", repr(value), KEYS["gather"], 'For example {"table": "indices"}.')
+        ((table, index),) = value.items()
+        roles = {argument.name: argument.role for argument in inputs}
+        if roles.get(table) in (None, "index") or roles.get(index) != "index":
+            known = ", ".join(f"{name} ({role})" for name, role in roles.items())
+            expected = f"an input, and an input of role `index` that picks its rows, among {known}"
+            raise self.error("gather", repr(value), expected, "Correct the names.")
+        return table, index
 
     def mutants(self) -> dict[str, Callable[..., Any]]:
         value = self.values.get("mutants", {})

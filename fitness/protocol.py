@@ -106,6 +106,8 @@ class CertifiedShape:
     roofline_share: float | None
     bytes_moved: int
     flops: int
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of each ceiling by its name (`fitness.shares`): what it takes / what the kernel takes, both medians of the same rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,10 @@ class Certificate:
     """Name of the fastest baseline; the speedup over it is the one to print first."""
     roofline_share: float | None = None
     """Geometric mean over shapes of minimum possible time / measured time."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Geometric means over shapes of their shares."""
+    roofline: str = ""
+    """Which of these ceilings is the problem's roofline (`fitness.shares.binding`)."""
     shapes: tuple[CertifiedShape, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     processes: int = 0

@@ -87,6 +87,8 @@ class Lane:
     runner: Runner
     trusted: bool = False
     """A baseline: its outputs are checked on its first call of each shape only."""
+    judged: bool = True
+    """False for a ceiling: it computes nothing, so nobody looks at its outputs."""
     seen: set[int] = field(default_factory=set)
     """Numbers of the cases it was given."""
     slots: dict[str, list[Slot]] = field(default_factory=dict)
@@ -131,7 +133,7 @@ class Sitting:
             self._held.close()
             self.cost["close"] += time.perf_counter() - start
 
-    def seat(self, name: str, program: Program, *, trusted: bool = False) -> Lane:
+    def seat(self, name: str, program: Program, *, trusted: bool = False, judged: bool = True) -> Lane:
         """Loads `program` in a fresh runner. Raises `Refused` when it cannot be loaded."""
         start = time.perf_counter()
         try:
@@ -140,7 +142,7 @@ class Sitting:
             raise Refused(name, failure.outcome, failure.diagnostic) from failure
         finally:
             self.cost["fork"] += time.perf_counter() - start
-        lane = self._lanes[name] = Lane(name, runner, trusted)
+        lane = self._lanes[name] = Lane(name, runner, trusted, judged)
         return lane
 
     def adopt(self, lane: Lane) -> None:
@@ -215,7 +217,7 @@ class Sitting:
             self.cost["fill"] += filled - begin
             self.cost["calls"] += 1
             self.cost["copied"] += sum(array.nbytes for array in case.inputs)
-        if checked:
+        if checked and lane.judged:
             broken = slot.guards_broken()
             if broken is not None:
                 raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case))

@@ -99,7 +99,7 @@ class Station:
         self._baseline: Lane | None = None
         self._maker: CaseMaker | None = None
         self._floors: dict[str, float] = {}
-        self._mover = Mover(problem, target, self.referee, self.pool) if target.language == "cpp" else None
+        self.mover = Mover(problem, target, self.referee, self.pool) if target.language == "cpp" else None
 
     @property
     def ceilings(self) -> Ceilings:
@@ -148,13 +148,15 @@ class Station:
     def roof(self, sizes: Sizes) -> float:
         """Seconds of one call at the roofline: what shares are reported of.
 
-        Its memory side is the fastest program that only moves bytes, called as kernels are (`fitness.mover`); unlike `floor`
+        Its memory side is the fastest program that only moves what has to be moved, called as kernels are (`fitness.mover`); unlike `floor`
         it is within reach.
         """
-        reached = None if self._mover is None else self._mover.bandwidth(sizes)
-        if reached is None:
-            return self.floor(sizes)
-        return max(self.problem.bytes_moved(sizes) / reached, self.problem.flops(sizes) / self.ceilings.rate())
+        moved = None if self.mover is None else self.mover.seconds(sizes)
+        return self.floor(sizes) if moved is None else max(moved, self.arithmetic(sizes))
+
+    def arithmetic(self, sizes: Sizes) -> float:
+        """Seconds of one call's operations at the peak of fused multiply-adds."""
+        return self.problem.flops(sizes) / self.ceilings.rate()
 
     def timed_cases(self, sizes: Sizes) -> Iterator[Case]:
         """The problem's timed cases of one shape in a fresh secret order; a runner must get them from one iterator only.

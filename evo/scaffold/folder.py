@@ -16,7 +16,7 @@ from evo.scaffold.tracing import Untraceable, trace
 __all__ = ["Scaffold", "scaffold"]
 
 KEYS = ("sizes", "inputs", "outputs", "shapes", "small_shapes", "held_out_shapes", "reference", "accumulation", "bytes_moved", "flops",
-        "make_inputs", "compute_dtype", "deterministic", "mutants")  # fmt: skip
+        "make_inputs", "compute_dtype", "gather", "deterministic", "mutants")  # fmt: skip
 MINUTES = 1.0
 
 

@@ -44,6 +44,9 @@ def gpu_baselines(problem: Problem) -> dict[str, Program]:
 class GpuStation:
     """Opened on the first measurement, in the process that measures. Not thread-safe."""
 
+    mover = None
+    """A GPU's ceilings are within reach as they are."""
+
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         import torch
 
@@ -104,6 +107,10 @@ class GpuStation:
 
     def roof(self, sizes: Sizes) -> float:
         """Seconds of one batched call at the roofline; the device's ceilings are within reach, so this is the floor."""
+        return self.floor(sizes)
+
+    def arithmetic(self, sizes: Sizes) -> float:
+        """Seconds of the problem's operations alone: part of the floor here, never asked for apart."""
         return self.floor(sizes)
 
     def timed_cases(self, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:

@@ -35,6 +35,9 @@ held_out_shapes = [
 ]
 
 
+gather = {"table": "indices"}
+
+
 def make_inputs(rng, sizes):
     """Bags of geometric length, some empty."""
     cuts = rng.integers(0, sizes["items"] + 1, sizes["bags"] - 1)

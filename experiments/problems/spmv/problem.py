@@ -30,6 +30,9 @@ small_shapes = [
 held_out_shapes = [{"rows": 50000, "cols": 40000, "nonzeros": 900000}, {"rows": 10007, "cols": 120011, "nonzeros": 1200007}]
 
 
+gather = {"x": "columns"}
+
+
 def make_inputs(rng, sizes):
     """Rows of geometric length, some empty; columns ascending, a column may occur twice in a row."""
     nonzeros = sizes["nonzeros"]

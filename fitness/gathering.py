@@ -1,0 +1,117 @@
+"""A program that only picks the rows a problem picks: the ceiling of embeddings, sparse matrices and their like.
+
+It reads the problem's own index array and, in its order, the rows of the table that it names; every other input is read once
+in order and every output written once. Rows come in the problem's own size from the problem's own slots, so what repeats in
+a cache, repeats here too. The rows of later items are prefetched, as a good kernel would.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fitness.problem import Problem, Sizes
+
+__all__ = ["source"]
+
+TEXT = """\
+#include <cstdint>
+
+#define AHEAD {ahead}
+#define EVO_FLAGS "-O3 -funroll-loops"  // evo: {{"-O3 -funroll-loops"}}
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+
+typedef float wide __attribute__((vector_size(BYTES), aligned(4), may_alias));
+typedef {element} element __attribute__((may_alias));
+static const int64_t W = BYTES / 4;
+
+static wide read(const void* data, int64_t words) {{
+    const float* from = static_cast<const float*>(data);
+    wide sums[4] = {{}};
+    for (int64_t i = 0; i + 4 * W <= words; i += 4 * W)
+        for (int u = 0; u < 4; ++u) sums[u] += *reinterpret_cast<const wide*>(from + i + u * W);
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}}
+
+static void fill(void* data, int64_t words) {{
+    float* to = static_cast<float*>(data);
+    int64_t i = 0;
+    for (; i + W <= words; i += W) *reinterpret_cast<wide*>(to + i) = wide{{}};
+    for (; i < words; ++i) to[i] = 0.0f;
+}}
+
+// Rows of whole words: of many, or of one.
+static wide gather(const float* table, const element* index, int64_t picks, int64_t row) {{
+    wide sums[4] = {{}};
+    if (row == 1) {{
+        float four[4] = {{}};
+        int64_t i = 0;
+        for (; i + 4 <= picks; i += 4)
+            for (int u = 0; u < 4; ++u) four[u] += table[index[i + u]];
+        for (; i < picks; ++i) four[0] += table[index[i]];
+        for (int u = 0; u < 4; ++u) sums[u][0] = four[u];
+        return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }}
+    for (int64_t i = 0; i < picks; ++i) {{
+        if (AHEAD && i + AHEAD < picks) {{
+            const float* later = table + index[i + AHEAD] * row;
+            for (int64_t c = 0; c < row; c += 16) __builtin_prefetch(later + c, 0, 3);
+        }}
+        const float* from = table + index[i] * row;
+        int64_t c = 0;
+        for (; c + 4 * W <= row; c += 4 * W)
+            for (int u = 0; u < 4; ++u) sums[u] += *reinterpret_cast<const wide*>(from + c + u * W);
+        for (; c + W <= row; c += W) sums[0] += *reinterpret_cast<const wide*>(from + c);
+        for (; c < row; ++c) sums[1][0] += from[c];
+    }}
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}}
+
+extern "C" void kernel({parameters}) {{
+    int64_t picks = 0, row = 0;
+    int64_t ins[{count_in}] = {{}}, outs[{count_out}] = {{}};
+{table}
+    const void* in[] = {{{inputs}}};
+    void* out[] = {{{outputs}}};
+    wide sink = gather(static_cast<const float*>(i{rows_of}), static_cast<const element*>(i{picked_by}), picks, row);
+    for (int k = 0; k < {count_in}; ++k) sink += read(in[k], ins[k]);
+    for (int k = 0; k < {count_out}; ++k) fill(out[k], outs[k]);
+    *static_cast<float*>(out[0]) = sink[0];
+}}
+"""
+
+
+def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int) -> str:
+    """C++ in the problem's ABI that gathers for any of `shapes`, prefetching `ahead` items ahead. The problem declares `gather`."""
+    assert problem.gather is not None
+    inputs, outputs, (table, index) = problem.inputs, problem.outputs, problem.gather
+    names = [argument.name for argument in inputs]
+    rows_of, picked_by = names.index(table), names.index(index)
+    cases = []
+    for shape in shapes:
+        same = " && ".join(f"s{k} == {shape[name]}" for k, name in enumerate(problem.sizes))
+        row = inputs[rows_of].nbytes(shape) // inputs[rows_of].shape(shape)[0] // 4
+        words = [f"picks = {math.prod(inputs[picked_by].shape(shape))};", f"row = {row};"]
+        # the index array is read by the picking itself
+        words += [f"ins[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(inputs) if k not in (rows_of, picked_by)]
+        words += [f"outs[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(outputs)]
+        cases.append(f"    if ({same}) {{ {' '.join(words)} }}")
+    pointers = [f"const void* i{k}" for k in range(len(inputs))] + [f"void* o{k}" for k in range(len(outputs))]
+    return TEXT.format(
+        ahead=ahead,
+        element=f"{inputs[picked_by].dtype}_t",
+        parameters=", ".join([*pointers, "void*", *(f"int64_t s{k}" for k in range(len(problem.sizes)))]),
+        inputs=", ".join(f"i{k}" for k in range(len(inputs))),
+        outputs=", ".join(f"o{k}" for k in range(len(outputs))),
+        count_in=len(inputs),
+        count_out=len(outputs),
+        table="\n".join(cases),
+        rows_of=rows_of,
+        picked_by=picked_by,
+    )

@@ -1,0 +1,45 @@
+"""Shares of what can be reached: a certified time against several ceilings, each under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from archive import stats
+from fitness.mover import PLAIN_COPY, RANDOM_GATHER, STREAMING_COPY
+
+__all__ = ["FMA_PEAK", "binding", "mean_shares", "strictest"]
+
+FMA_PEAK = "FMA peak"
+"""The problem's operations at the measured rate of fused multiply-adds."""
+MEMORY = (PLAIN_COPY, STREAMING_COPY, RANDOM_GATHER)
+
+
+def mean_shares(shapes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Geometric means over shapes, of the ceilings that every shape knows."""
+    known = [name for name in shapes[0] if all(name in shares for shares in shapes)]
+    return {name: stats.geometric_mean([shares[name] for shares in shapes]) for name in known}
+
+
+def strictest(shares: Mapping[str, float]) -> float | None:
+    """The share of the whole roofline: what the fastest mover and the multiply-adds leave, whichever takes longer."""
+    memory = [shares[name] for name in MEMORY if name in shares]
+    both = [min(memory)] if memory else []
+    both += [shares[FMA_PEAK]] if FMA_PEAK in shares else []
+    return max(both, default=None)
+
+
+def binding(shares: Mapping[str, float]) -> str:
+    """Name of the ceiling that is the problem's roofline; "" where none is known.
+
+    Multiply-adds where they take longer than the fastest way to move the bytes. Else the gather, where the problem declares
+    one, or the plain copy, which most kernels can be held against. A kernel that beats it, which stores past the caches can,
+    is held against the streaming copy: nothing is ever shown as better than its roofline.
+    """
+    memory = [shares[name] for name in MEMORY if name in shares]
+    if FMA_PEAK in shares and shares[FMA_PEAK] >= min(memory, default=0.0):
+        return FMA_PEAK
+    if RANDOM_GATHER in shares:
+        return RANDOM_GATHER
+    if PLAIN_COPY in shares and (shares[PLAIN_COPY] <= 1.0 or shares.get(STREAMING_COPY, 1.0) >= shares[PLAIN_COPY]):
+        return PLAIN_COPY
+    return STREAMING_COPY if STREAMING_COPY in shares else ""
