@@ -125,7 +125,7 @@ class EvaluationSection(Section):
         default="auto", description="`auto` (strongest available) or `required:LEVEL` (refuse to run below it)."
     )
     cache: Path | None = Field(default=None, description="Root of build and roofline caches; null is $XDG_CACHE_HOME/evo (~/.cache/evo).")
-    certify_processes: Count = Field(default=5, description="Fresh processes a winner is certified in.")
+    certify_processes: Count = Field(default=9, description="Fresh processes a winner is certified in.")
     certify_shapes: str = Field(default="held_out", description="Shapes a winner is certified on.")
     remeasure: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="Share of evaluations that re-measures elites.")
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from fitness.inputs import DISTRIBUTIONS, Case
 from fitness.problem import Sizes, shape_label
 from fitness.program import Program
 from fitness.protocol import Certificate, CertifiedShape, Estimate, Prepared
+from fitness.shares import FMA_PEAK, binding, mean_shares, strictest
 from fitness.sitting import Refused, Sitting
 from fitness.station import IMPOSSIBLE, Station, impossible_time
 from fitness.supply import CaseSupply
@@ -31,8 +33,9 @@ __all__ = ["CertificationError", "certify"]
 
 WINNER = "winner"
 SEED = "seed"
-ROUNDS = 3
-"""Paired rounds per process and shape."""
+ROUNDS = 5
+"""Paired rounds per process and shape, where memory allows so many cases of a shape at once; never fewer than LEAST_ROUNDS."""
+LEAST_ROUNDS = 3
 SLOW = 0.05
 """Seconds per call from which a baseline is called once per process only."""
 TROUBLES = 2
@@ -62,17 +65,19 @@ def certify(
     if seed is not None:
         lanes[SEED] = station.target.program(artifact_of(seed))
     lanes |= station.libraries()
+    movers = {} if station.mover is None else station.mover.programs(tuple(station.problem.held_out_shapes))
     try:
         notes = _sanitized(station, supply, prepared.kernel)
-        times, left_out = _times(station, supply, lanes)
+        times, left_out = _times(station, supply, lanes | {name: program for name, (_, program) in movers.items()}, frozenset(movers))
     except Refused as refused:
         return _failed(prepared, (_finding(refused),), environment, time.perf_counter() - start)
+    moved = _moved(station, times, {name: roof for name, (roof, _) in movers.items()})
     if not any(name != WINNER for name in next(iter(times.values()))):
         message = "There is nothing left to compare the kernel with: every baseline and the seed failed."
         nothing = Diagnostic("certify", "no_baseline", message)
         return _failed(prepared, (nothing, *left_out), environment, time.perf_counter() - start)
     diagnostics = (*_impossible(station, times), *notes, *left_out)
-    return _certificate(station, environment, prepared, times, diagnostics, time.perf_counter() - start)
+    return _certificate(station, environment, prepared, times, moved, diagnostics, time.perf_counter() - start)
 
 
 def _sanitized(station: Station, supply: CaseSupply, kernel: Kernel) -> tuple[Diagnostic, ...]:
@@ -109,43 +114,65 @@ def _sanitized(station: Station, supply: CaseSupply, kernel: Kernel) -> tuple[Di
     return ()
 
 
-def _times(station: Station, supply: CaseSupply, lanes: dict[str, Program]) -> tuple[Times, tuple[Diagnostic, ...]]:
+def _moved(station: Station, times: Times, roofs: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Seconds of the fastest program of each kind of mover, by shape label and roof; takes their lanes out of `times`."""
+    found: dict[str, dict[str, float]] = {}
+    for sizes in station.problem.held_out_shapes:
+        rows, best = times[shape_label(sizes)], found.setdefault(shape_label(sizes), {})
+        for name in roofs.keys() & rows.keys():
+            seconds = _median(rows.pop(name)) * (1.0 if station.mover is None else station.mover.scale(sizes))
+            best[roofs[name]] = min(seconds, best.get(roofs[name], seconds))
+    return found
+
+
+def _times(
+    station: Station, supply: CaseSupply, lanes: dict[str, Program], unjudged: frozenset[str]
+) -> tuple[Times, tuple[Diagnostic, ...]]:
     """Paired times of all lanes that can run, process by process, and findings about the others. Raises `Refused` for the winner."""
-    shapes = station.problem.held_out_shapes
-    fresh = {shape_label(sizes): station.fresh_cases(supply, sizes) for sizes in shapes}
     left_out: list[Diagnostic] = []
     doubted: set[str] = set()
-    times: Times = {label: defaultdict(list) for label in fresh}
-    process = troubles = 0
-    while process < station.settings.certify_processes:
-        with station.sitting() as sitting:
-            try:
+    troubles = 0
+    while True:
+        try:
+            return _all_times(station, supply, lanes, unjudged), tuple(left_out)
+        except Refused as refused:
+            if refused.diagnostic.reason in CIRCUMSTANTIAL and refused.lane not in doubted:
+                doubted.add(refused.lane)  # whoever really does it does it again
+            elif refused.outcome is Outcome.INFRASTRUCTURE_ERROR:
+                troubles += 1
+                if troubles > TROUBLES:
+                    raise CertificationError(f"the evaluator failed, not the kernel: {refused.diagnostic.message}") from refused
+            elif refused.lane == WINNER:
+                raise
+            else:
+                # What it would be compared with cannot run here: that must not cost the winner its certificate. It is said.
+                left_out.append(_finding(refused))
+                lanes = {name: program for name, program in lanes.items() if name != refused.lane}
+
+
+def _all_times(station: Station, supply: CaseSupply, lanes: dict[str, Program], unjudged: frozenset[str]) -> Times:
+    """Shape by shape, in as many fresh processes of every lane as the settings say. Raises `Refused`.
+
+    The processes of one shape are given the same cases, which are new to each of them, so that a case is made once for all.
+    """
+    times: Times = {shape_label(sizes): defaultdict(list) for sizes in station.problem.held_out_shapes}
+    for sizes in station.problem.held_out_shapes:
+        affordable = supply.memory // (2 * station.problem.footprint(sizes))
+        rounds = max(LEAST_ROUNDS, min(ROUNDS, affordable))
+        for process in range(station.settings.certify_processes):
+            with station.sitting() as sitting:
                 sitting.seat(WINNER, lanes[WINNER])
                 if process == 0:
-                    _verify(sitting, supply, shapes)
+                    _verify(sitting, supply, sizes)
                 for name, program in lanes.items():
-                    if name != WINNER:
+                    if name in unjudged:
+                        sitting.seat(name, program, judged=False)
+                    elif name != WINNER:
                         sitting.seat(name, program)
-                for label, cases in fresh.items():
-                    _rounds(sitting, cases, times[label])
-            except Refused as refused:
-                if refused.diagnostic.reason in CIRCUMSTANTIAL and refused.lane not in doubted:
-                    doubted.add(refused.lane)  # whoever really does it does it again
-                elif refused.outcome is Outcome.INFRASTRUCTURE_ERROR:
-                    troubles += 1
-                    if troubles > TROUBLES:
-                        raise CertificationError(f"the evaluator failed, not the kernel: {refused.diagnostic.message}") from refused
-                elif refused.lane == WINNER:
-                    raise
-                else:
-                    # What it would be compared with cannot run here: that must not cost the winner its certificate. It is said.
-                    left_out.append(_finding(refused))
-                    lanes = {name: program for name, program in lanes.items() if name != refused.lane}
-                times = {label: defaultdict(list) for label in fresh}
-                process = 0
-                continue
-        process += 1
-    return times, tuple(left_out)
+                cases = (supply.timed(sizes, index) for index in count())
+                _rounds(sitting, cases, times[shape_label(sizes)], rounds)
+        supply.clear()
+    return times
 
 
 def _impossible(station: Station, times: Times) -> tuple[Diagnostic, ...]:
@@ -165,20 +192,19 @@ def _median(processes: list[list[float]]) -> float:
     return float(np.median(np.concatenate([np.asarray(rounds) for rounds in processes])))
 
 
-def _verify(sitting: Sitting, supply: CaseSupply, shapes: tuple[Sizes, ...]) -> None:
+def _verify(sitting: Sitting, supply: CaseSupply, sizes: Sizes) -> None:
     lane = sitting.lane(WINNER)
-    for sizes in shapes:
-        for case in supply.verification(sizes, DISTRIBUTIONS, 1):
-            sitting.call(lane, case)
-            supply.forget(case)
-        sitting.twice(lane, supply.drawn(sizes, supply.timed_distribution, 1))
+    for case in supply.verification(sizes, DISTRIBUTIONS, 1):
+        sitting.call(lane, case)
+        supply.forget(case)
+    sitting.twice(lane, supply.drawn(sizes, supply.timed_distribution, 1))
 
 
-def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[float]]]) -> None:
-    """ROUNDS paired rounds on one shape; lanes found slow in the first are left out of the others."""
+def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[float]]], rounds: int) -> None:
+    """Paired rounds on one shape; lanes found slow in the first are left out of the others."""
     rows: dict[str, list[float]] = defaultdict(list)
     slow: set[str] = set()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         _, measured = sitting.round(cases, without=slow)
         for name, seconds in measured.items():
             rows[name].append(seconds)
@@ -189,8 +215,9 @@ def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[
 
 
 def _certificate(
-    station: Station, environment: Environment, prepared: Prepared, times: Times, diagnostics: tuple[Diagnostic, ...], seconds: float
-) -> Certificate:
+    station: Station, environment: Environment, prepared: Prepared, times: Times, moved: dict[str, dict[str, float]],
+    diagnostics: tuple[Diagnostic, ...], seconds: float,
+) -> Certificate:  # fmt: skip
     problem = station.problem
     names = [name for name in next(iter(times.values())) if name != WINNER]
     against: dict[str, Estimate] = {}
@@ -210,16 +237,21 @@ def _certificate(
         label = shape_label(sizes)
         rows = times[label]
         winner, median = _median(rows[WINNER]), {name: _median(rows[name]) for name in names}
-        shapes.append(
-            CertifiedShape(label, winner, median, station.roof(sizes) / winner, problem.bytes_moved(sizes), problem.flops(sizes)),
-        )
+        shares = {roof: seconds / winner for roof, seconds in moved[label].items()}
+        if shares and problem.flops(sizes):
+            shares[FMA_PEAK] = station.arithmetic(sizes) / winner
+        share = strictest(shares) if shares else station.roof(sizes) / winner
+        shapes.append(CertifiedShape(label, winner, median, share, problem.bytes_moved(sizes), problem.flops(sizes), shares))
     libraries = [name for name in names if name != SEED]
+    shares = mean_shares([shape.shares for shape in shapes])
     return Certificate(
         kernel_id=prepared.kernel.id,
         ok=not any(finding.reason == "impossible_time" for finding in diagnostics),
         against=against,
         strongest=min(libraries, key=lambda name: against[name].value) if libraries else SEED,
         roofline_share=stats.geometric_mean([s.roofline_share for s in shapes if s.roofline_share is not None]),
+        shares=shares,
+        roofline=binding(shares),
         shapes=tuple(shapes),
         diagnostics=diagnostics,
         processes=station.settings.certify_processes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,13 +21,14 @@ from archive.tunables import TunableError, Value
 from fitness.canary import Reading
 from fitness.certify import certify
 from fitness.environment import environment_of
+from fitness.inputs import Case
 from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
 from fitness.proving import proofs
 from fitness.sitting import Lane, Refused, Sitting
 from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time, referee_cores
 from fitness.targets.base import Artifact, BuildFailure, Target
-from fitness.timing import Timed, time_rounds
+from fitness.timing import Enough, Timed, settle_rounds, time_rounds
 from fitness.verdicts import CIRCUMSTANTIAL
 
 __all__ = ["CANARY_DRIFT", "MeasuringEvaluator"]
@@ -201,9 +202,13 @@ class MeasuringEvaluator:
             (sitting.twice if twice else sitting.call)(lane, case)
 
     def _time(self, sitting: Sitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
-        cases = {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
-        settings = self.settings
-        return time_rounds(sitting, cases, names, self.baseline, cap=settings.repetitions, precision=settings.precision, bar=bar)
+        return time_rounds(sitting, self._cases(), names, self.baseline, bar=bar, **self._enough())
+
+    def _enough(self) -> Enough:
+        return {"cap": self.settings.repetitions, "precision": self.settings.precision}
+
+    def _cases(self) -> dict[str, Iterator[Case]]:
+        return {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
 
     def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
         """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes."""
@@ -244,12 +249,20 @@ class MeasuringEvaluator:
     # -- two kernels, and the final word -----------------------------------------------------------------------------
 
     def duel(self, challenger: Prepared, incumbent: Prepared) -> Duel:
-        """Both kernels and the baseline interleaved in one sitting, held again where accounts of time alone would decide it."""
-        duel = self._duel(challenger, incumbent)
+        """Both kernels and the baseline interleaved in one sitting, held again where accounts of time alone would decide it.
+
+        Raises RuntimeError when neither can be measured any more.
+        """
+        try:
+            duel = self._duel(challenger, incumbent)
+        except BaselineFailed:
+            # Ours, and it ran before: a fresh runner, once, before the machine is blamed.
+            self.station.dismiss_baseline()
+            return self._duel(challenger, incumbent)
         return self._duel(challenger, incumbent) if _circumstantial(duel.challenger) or _circumstantial(duel.incumbent) else duel
 
     def _duel(self, challenger: Prepared, incumbent: Prepared) -> Duel:
-        """Both kernels and the baseline interleaved in one sitting. Raises RuntimeError when either cannot be measured any more."""
+        """Raises `BaselineFailed` too."""
         prepared = {KERNEL: challenger, INCUMBENT: incumbent}
         wall = time.perf_counter()
         with self.station.sitting() as sitting:
@@ -257,16 +270,15 @@ class MeasuringEvaluator:
                 for name, one in prepared.items():
                     sitting.seat(name, self.target.program(self._artifact(one)))
                 self.station.seat_baseline(sitting)
-                samples = self._time(sitting, tuple(prepared)).samples
+                timed = settle_rounds(sitting, self._cases(), (KERNEL, INCUMBENT), self.baseline, **self._enough())
             except Refused as refused:
                 return self._walkover(prepared, refused, dict(sitting.cost))
-        cost = {**sitting.cost, "measure": time.perf_counter() - wall}
+        cost, samples = {**sitting.cost, "measure": time.perf_counter() - wall}, timed.samples
         evaluations = {
             name: self._evaluation(one, Outcome.OK, (), cost, samples[name], stats.summarise(samples[name]), self._achieved(samples[name]))
             for name, one in prepared.items()
         }
-        paired = tuple(Samples(c.shape, c.seconds, i.seconds) for c, i in zip(samples[KERNEL], samples[INCUMBENT], strict=True))
-        advantage = stats.summarise(paired)
+        advantage = stats.summarise(timed.duel)
         return Duel(advantage.value, (advantage.low, advantage.high), evaluations[KERNEL], evaluations[INCUMBENT])
 
     def _walkover(self, prepared: dict[str, Prepared], refused: Refused, cost: dict[str, float]) -> Duel:

@@ -47,7 +47,7 @@ class EvaluationSettings:
     """Root of build, native-library and roofline caches; None is `$XDG_CACHE_HOME/evo` (`~/.cache/evo`)."""
     architecture: str = "auto"
     """Of a GPU target: `auto` (the device's own), or one to build for where there is no device, such as `sm_90` or `gfx942`."""
-    certify_processes: int = 5
+    certify_processes: int = 9
     certify_shapes: str = "held_out"
 
 

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import random
 from collections.abc import Iterator
-from itertools import count
 
 from archive.evaluation import Diagnostic
 from fitness.canary import Canary
@@ -27,6 +26,7 @@ from fitness.sandbox import choose
 from fitness.sitting import Lane, Sitting, SlotPool
 from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
+from fitness.timing import LONGER
 
 __all__ = [
     "IMPOSSIBLE",
@@ -44,6 +44,8 @@ SEARCH_BASELINE = "numpy"
 
 SPARE = 4
 """Timed cases per shape beyond the cap on repetitions, to repeat what a preemption spoiled."""
+OF_MEMORY = 3
+"""Part of the supply's memory, one in this many, that timed cases for long duels may take."""
 FIRST = 2
 """Timed cases per shape that are made ahead of those to verify with."""
 LARGE = 1 << 20
@@ -93,7 +95,10 @@ class Station:
         self.sandbox = choose(settings.sandbox)
         self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
         self.pool = SlotPool(problem)
-        self.supply = CaseSupply(problem, timed=settings.repetitions + SPARE)
+        self.supply = CaseSupply(problem)
+        each = 2 * sum(problem.footprint(sizes) for sizes in problem.shapes)
+        affordable = self.supply.memory // OF_MEMORY // max(1, each)
+        self._timed = SPARE + max(settings.repetitions, min(LONGER * settings.repetitions, affordable))
         self.canary = Canary(self.core)
         self.device: Device = target.device()
         self._baseline: Lane | None = None
@@ -164,7 +169,7 @@ class Station:
         What the case maker has delivered comes first; what is not there yet is made here, from the other end.
         """
         secret = random.SystemRandom()
-        left = set(range(self.supply.timed_count(sizes)))
+        left = set(range(self._timed))
         while left:
             self._collect()
             ready = [index for index in left if self.supply.has(self.supply.to_time(sizes, index))]
@@ -184,7 +189,7 @@ class Station:
         others = os.sched_getaffinity(0) - {self.core}
         if self._maker is not None or each < LARGE or not others:
             return
-        rounds = min(self.supply.timed_count(problem.shapes[0]), self.supply.memory // (2 * each))
+        rounds = min(self._timed, self.supply.memory // (2 * each))
         timed = [self.supply.to_time(sizes, index) for index in range(rounds) for sizes in problem.shapes]
         verified = [Wanted("verify", sizes, d, 0) for d in DISTRIBUTIONS if d != self.supply.timed_distribution for sizes in problem.shapes]
         soon = FIRST * len(problem.shapes)
@@ -193,14 +198,6 @@ class Station:
     def fresh_supply(self) -> CaseSupply:
         """New secret cases, for a certification."""
         return CaseSupply(self.problem)
-
-    @staticmethod
-    def fresh_cases(supply: CaseSupply, sizes: Sizes) -> Iterator[Case]:
-        """Timed cases that no runner has seen, one after another, each freed once the next is asked for."""
-        for index in count():
-            case = supply.timed(sizes, index)
-            yield case
-            supply.forget(case)
 
     def libraries(self) -> dict[str, Program]:
         """Every baseline that can run here."""

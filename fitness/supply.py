@@ -12,8 +12,6 @@ from fitness.problem import Problem, Sizes, shape_label
 
 __all__ = ["CaseSupply", "Wanted"]
 
-TIMED = 20
-"""Timed cases per shape: the repetition cap of 16 and some more to repeat what a preemption spoiled."""
 MAX_MEMORY = 4 << 30
 
 
@@ -44,14 +42,11 @@ class CaseSupply:
 
     timed_distribution = "normal"
 
-    def __init__(
-        self, problem: Problem, *, entropy: Callable[[int], bytes] = os.urandom, memory: int | None = None, timed: int = TIMED
-    ) -> None:
-        """`entropy(n)` gives n secret bytes; `memory` is the bytes to keep (default_memory); `timed` the timed cases per shape."""
+    def __init__(self, problem: Problem, *, entropy: Callable[[int], bytes] = os.urandom, memory: int | None = None) -> None:
+        """`entropy(n)` gives n secret bytes; `memory` is the bytes to keep (default_memory)."""
         self._problem = problem
         self._entropy = entropy
         self._memory = default_memory() if memory is None else memory
-        self._timed = timed
         self._kept: dict[tuple[str, str, str, int], Case] = {}
         self._bytes = 0
 
@@ -64,10 +59,6 @@ class CaseSupply:
     def memory(self) -> int:
         """Bytes that may be kept."""
         return self._memory
-
-    def timed_count(self, sizes: Sizes) -> int:
-        """How many different timed cases of one shape there are: indices 0 … count - 1 are kept, memory permitting."""
-        return self._timed
 
     def verification(self, sizes: Sizes, distributions: Sequence[str] = DISTRIBUTIONS, draws: int = 5) -> Iterator[Case]:
         """`draws` cases of each distribution, made as they are consumed."""
@@ -103,6 +94,11 @@ class CaseSupply:
             if kept is case:
                 del self._kept[key]
                 self._bytes -= case.nbytes
+
+    def clear(self) -> None:
+        """Frees all cases; whatever is asked for again is made anew."""
+        self._kept.clear()
+        self._bytes = 0
 
     def _case(self, wanted: Wanted) -> Case:
         kept = self._kept.get(wanted.key)

@@ -4,8 +4,9 @@ candidate is hopeless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,30 @@ from fitness.protocol import Bar
 from fitness.racing import SCREEN_ROUNDS, hopeless
 from fitness.sitting import Sitting
 
-__all__ = ["Timed", "time_rounds"]
+__all__ = ["LONGER", "SURE_ROUNDS", "Enough", "Timed", "settle_rounds", "time_rounds"]
 
 MIN_ROUNDS = 4
 """Rounds before an interval is believed."""
+LONGER = 3
+"""How many times more rounds a duel may take than one candidate's timing: two kernels 5 % apart whose pairs scatter by 10 to 20 %, as
+memory-bound ones do beside busy neighbours, are ordered rightly 95 % of the time after some 40 rounds and 85 % after 16
+(experiments/results/noise.txt)."""
+SURE_ROUNDS = 8
+"""Rounds before a duel may be decided early."""
+SURE = 2.5758 / 1.96
+"""A duel is looked at after every round, so it ends early only on a 99 % interval: this much wider than the 95 % one."""
 TIME_LIMIT = 4.0
 """Seconds inside kernels after which a slow candidate is not repeated further."""
 
 Seconds = dict[str, dict[str, list[float]]]
 """Seconds by shape label, lane name, round."""
+
+
+class Enough(TypedDict):
+    """When one candidate's timing ends: after `cap` rounds, or once its 95 % interval is `precision` wide (ln)."""
+
+    cap: int
+    precision: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +50,8 @@ class Timed:
     """By lane: one entry per shape, each paired with the baseline lane."""
     diagnostics: tuple[Diagnostic, ...]
     """Why it ended early, when it did."""
+    duel: tuple[Samples, ...] = ()
+    """The first lane paired with the second as its baseline, over all rounds, where two lanes fought (`settle_rounds`)."""
 
 
 def time_rounds(
@@ -64,9 +82,34 @@ def time_rounds(
     return Timed({name: _paired(seconds, name, baseline) for name in names}, () if ended is None else (ended,))
 
 
-def _round(sitting: Sitting, cases: Mapping[str, Iterator[Case]], seconds: Seconds) -> None:
+def settle_rounds(
+    sitting: Sitting, cases: Mapping[str, Iterator[Case]], names: tuple[str, str], baseline: str, *, cap: int, precision: float
+) -> Timed:
+    """Times two lanes until it is plain which is faster, they are known to be equal within `precision`, or LONGER * `cap` rounds are done
+    (or the cases used up). The baseline takes part in the first `cap` rounds. Raises `fitness.sitting.Refused`.
+    """
+    seconds: Seconds = {label: {name: [] for name in (*names, baseline)} for label in cases}
+    for done in range(1, LONGER * cap + 1):
+        try:
+            _round(sitting, cases, seconds, without=() if done <= cap else (baseline,))
+        except StopIteration:
+            break
+        if done >= SURE_ROUNDS and _decided(_paired(seconds, *names), precision):
+            break
+        if done >= SCREEN_ROUNDS and sitting.cost["kernel"] > TIME_LIMIT:
+            break
+    return Timed({name: _paired(seconds, name, baseline) for name in names}, (), _paired(seconds, *names))
+
+
+def _decided(duel: tuple[Samples, ...], precision: float) -> bool:
+    found = stats.summarise(duel)
+    surely_apart = found.value - SURE * (found.value - found.low) > 0 or found.value + SURE * (found.high - found.value) < 0
+    return surely_apart or found.high - found.low <= precision
+
+
+def _round(sitting: Sitting, cases: Mapping[str, Iterator[Case]], seconds: Seconds, *, without: Collection[str] = ()) -> None:
     for label, fresh in cases.items():
-        _, measured = sitting.round(fresh)
+        _, measured = sitting.round(fresh, without=without)
         for name, value in measured.items():
             seconds[label][name].append(value)
 
@@ -90,7 +133,11 @@ def _precise(seconds: Seconds, names: Sequence[str], baseline: str, precision: f
 
 def _paired(seconds: Seconds, name: str, baseline: str) -> tuple[Samples, ...]:
     """One lane's samples; a round that broke off half-way leaves shapes with different counts, which is harmless."""
-    return tuple(Samples(label, _floats(rows[name]), _floats(rows[baseline][: len(rows[name])])) for label, rows in seconds.items())
+    found = []
+    for label, rows in seconds.items():
+        n = min(len(rows[name]), len(rows[baseline]))
+        found.append(Samples(label, _floats(rows[name][:n]), _floats(rows[baseline][:n])))
+    return tuple(found)
 
 
 def _floats(values: Sequence[float]) -> NDArray[np.float64]:

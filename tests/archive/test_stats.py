@@ -158,12 +158,24 @@ def test_the_prediction_interval_holds_the_next_certification_at_least_90_percen
     assert held / 300 >= 0.90
 
 
+def test_the_prediction_interval_does_not_count_the_noise_of_repetitions_twice() -> None:
+    """Where all scatter is that of repetitions, it is about as wide as Student's interval for the next of two means."""
+    rng, widths, ideal = np.random.default_rng(3), [], []
+    for _ in range(200):
+        found = certification(rng, 9, 0.0)
+        interval = prediction_interval(found, noise=0.0)
+        widths.append(interval.high - interval.low)
+        objectives = [summarise(process).value for process in found]
+        ideal.append(2 * 2.306 * np.std(objectives, ddof=1) * math.sqrt(2 / 9))
+    assert 0.85 < np.median(widths) / np.median(ideal) < 1.15
+
+
 def test_one_process_predicts_nothing_and_the_floor_is_never_undercut() -> None:
     rng = np.random.default_rng(0)
     assert prediction_interval(certification(rng, 1, 0.0)).high == math.inf
     exact = [[Samples("a", np.full(5, 1e-3), np.full(5, 2e-3))]] * 5
     found = prediction_interval(exact, noise=0.01)
-    assert (found.value - found.low, found.high - found.value) == (pytest.approx(0.01), pytest.approx(0.01))
+    assert found.value - found.low == pytest.approx(0.01) and found.high - found.value == pytest.approx(0.01)
 
 
 def test_processes_timed_on_different_shapes_are_refused() -> None:

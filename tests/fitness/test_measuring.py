@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from fitness.problem import Problem
 from fitness.protocol import Bar, EvaluationSettings, Prepared
 from fitness.referee import Referee
 from fitness.targets import open_target
+from fitness.timing import LONGER, SURE_ROUNDS
 from fitness.verdicts import lost, off_clock
 from fitness.verify import agree
 
@@ -281,6 +283,30 @@ def test_a_duel_finds_the_faster_of_two(evaluator: MeasuringEvaluator) -> None:
     assert duel.challenger.kernel_id == fast.kernel.id and duel.incumbent.kernel_id == slow.kernel.id
     assert duel.challenger.samples and duel.incumbent.samples and "measure" in duel.challenger.cost
     assert evaluator.duel(slow, fast).advantage < 0
+
+
+def test_a_duel_of_equals_goes_on_beyond_the_cap_of_one_timing_and_a_plain_one_ends_early() -> None:
+    """The baseline is needed for one timing's worth of rounds only; what decides between two kernels is their own pairs."""
+    evaluator = opened(settings=replace(SETTINGS, repetitions=4, precision=0.0))
+    try:
+        shapes = len(evaluator.problem.shapes)
+        one, twin = seed(evaluator), changed(evaluator, "    for (int64_t r = 0;", "    // twin\n    for (int64_t r = 0;")
+        longest = max(evaluator.duel(one, twin).challenger.cost["rounds"] for _ in range(3))
+        assert 4 * shapes < longest <= LONGER * 4 * shapes
+        plain = evaluator.duel(one, slowed(evaluator, 2_000_000))
+        assert plain.advantage > 0 and plain.challenger.cost["rounds"] <= SURE_ROUNDS * shapes
+        assert all(len(samples.seconds) == len(samples.baseline) == 4 for samples in plain.challenger.samples)
+    finally:
+        evaluator.close()
+
+
+def test_a_duel_survives_the_loss_of_the_baseline(evaluator: MeasuringEvaluator) -> None:
+    one, other = seed(evaluator), slowed(evaluator)
+    assert evaluator.duel(one, other).challenger.ok
+    baseline = evaluator.station._baseline
+    assert baseline is not None
+    os.kill(baseline.runner.pid, signal.SIGKILL)
+    assert evaluator.duel(one, other).advantage > 0
 
 
 @pytest.mark.parametrize("failing", ["challenger", "incumbent"])
