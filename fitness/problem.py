@@ -16,6 +16,7 @@ from fitness.argument import Argument
 
 if TYPE_CHECKING:
     from archive.kernel import Kernel
+    from fitness.adapters.foreign import Foreign
 
 __all__ = ["COMPUTE_DTYPES", "SEEDS", "Argument", "Problem", "ProblemError", "Sizes", "default_roots", "shape_label"]
 
@@ -75,10 +76,10 @@ class Problem:
     """Hash over problem.py and baseline.py (20 hex digits)."""
     compute_dtype: str = "float32"
     """Lowest precision a kernel may compute in; one of COMPUTE_DTYPES."""
-    deterministic: bool = False
     gather: tuple[str, str] | None = None
     """(table, index): its time goes into picking rows of the input `table` by the integers in the input `index`. The memory side of
     its roofline is then such picking, not a copy. None: inputs are read once, in order."""
+    deterministic: bool = False
     """Whether repeating a call must give the same bits."""
     mutants: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """Wrong variants of the reference, on arrays of the inputs' own dtypes; the checks must catch each."""
@@ -86,11 +87,17 @@ class Problem:
     """Name of a function (`numpy`, `torch`, …: the package it needs) → the file that defines it. It takes inputs, then outputs."""
     hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
     """The functions of problem.py: reference, accumulation, bytes_moved, flops, make_inputs."""
+    foreign: Foreign | None = field(default=None, repr=False)
+    """Where the problem is a file of others: what draws its data and says how candidates are called."""
 
     @classmethod
     def load(cls, path_or_name: str | Path, roots: Sequence[Path] | None = None) -> Problem:
-        """Reads a problem by folder, by its problem.py, or by name in `roots`. Raises ProblemError."""
+        """Reads a problem by folder, by its problem.py, by name in `roots`, or as `kernelbench:PATH`, `gpumode:PATH`. Raises ProblemError."""
+        from fitness import adapters
         from fitness.problem_file import read
+
+        if adapters.is_foreign(path_or_name):
+            return adapters.load(str(path_or_name))
 
         return read(cls.find(path_or_name, roots))
 
@@ -170,6 +177,11 @@ class Problem:
         """The plain kernel a search on this target starts from. Raises ProblemError."""
         from archive.kernel import Kernel
 
+        if self.foreign is not None:
+            if target != "triton":
+                expected = "triton, whose candidates are Python files"
+                raise ProblemError(self.folder, "target", target, expected, "Use target triton.")
+            return Kernel("triton", self.foreign.subject.seed_source(), file=str(self.foreign.subject.path))
         if target not in SEEDS:
             raise ProblemError(self.folder, "seed", f"target {target!r}", f"one of {', '.join(SEEDS)}", "Choose a target that has seeds.")
         language, file = SEEDS[target]

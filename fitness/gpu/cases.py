@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fitness.adapters.foreign import AS_DRAWN
 from fitness.argument import Argument, evaluate
 from fitness.distributions import DENSITIES, DISTRIBUTIONS, LARGEST_INTEGER, SCALES, generator
 from fitness.inputs import RANGE_SHARE, SLACK_DRAWS, SLACK_FACTOR
 from fitness.problem import Problem, ProblemError, Sizes, shape_label
 
-__all__ = ["GpuCase", "GpuSupply", "make_case"]
+__all__ = ["GpuCase", "GpuSupply", "case_of", "make_case"]
 
 _numbers = itertools.count()
 MEMORY = 40 << 30
@@ -109,6 +110,8 @@ def make_case(
     """Draws one case and computes its reference on `device`. Raises `ProblemError`."""
     import torch
 
+    if problem.foreign is not None:
+        return case_of(problem, sizes, distribution, problem.foreign.tensors(sizes, distribution, device, entropy))
     rng = torch.Generator(device=device)
     rng.manual_seed(int.from_bytes(entropy(7), "little"))
     make = problem.make_inputs()
@@ -117,6 +120,13 @@ def make_case(
         torch.from_numpy(own[a.name]).to(device, getattr(torch, a.dtype)) if a.name in own else _draw(a, sizes, distribution, rng, device)
         for a in problem.inputs
     ]
+    return case_of(problem, sizes, distribution, inputs)
+
+
+def case_of(problem: Problem, sizes: Sizes, distribution: str, inputs: list[Any]) -> GpuCase:
+    """The case of these inputs, scaled down where its answer would leave the output's range. Raises `ProblemError`."""
+    import torch
+
     formats = [torch.finfo(getattr(torch, a.dtype)).max for a in problem.outputs if a.is_float]
     limit = RANGE_SHARE * min(formats, default=float("inf"))
     results = _reference(problem, inputs)
@@ -175,7 +185,9 @@ class GpuSupply:
 
     def __init__(self, problem: Problem, *, memory: int = MEMORY) -> None:
         self._problem = problem
-        self._memory = memory
+        if problem.foreign is not None:
+            self.timed_distribution = AS_DRAWN
+        self.memory = memory
         self._bytes = 0
         self._kept: dict[tuple[str, str, int], GpuCase] = {}
         self._pools: dict[str, list[GpuCase]] = {}
@@ -191,10 +203,14 @@ class GpuSupply:
         case = self._kept.get(key)
         if case is None:
             case = make_case(self._problem, sizes, distribution)
-            if self._bytes + case.nbytes <= self._memory:
+            if self._bytes + case.nbytes <= self.memory:
                 self._kept[key] = case
                 self._bytes += case.nbytes
         return case
+
+    def timed(self, sizes: Sizes, _index: int) -> tuple[GpuSupply, Sizes]:
+        """What a round of `fitness.gpu.sitting` draws its cases from."""
+        return self, sizes
 
     def pool(self, sizes: Sizes, count: int) -> list[GpuCase]:
         """`count` timed cases in a fresh secret order."""
