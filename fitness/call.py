@@ -28,9 +28,11 @@ class Call:
     """One timed call. All figures are the referee's own."""
 
     seconds: float
-    """From `go` to `done`, less the empty call; always positive."""
+    """From `go` to `done`, less the empty call; never under `uncertainty`."""
     wall_seconds: float
     """From `go` to `done` as the clock showed it."""
+    uncertainty: float
+    """By how much `seconds` may be too long, for the empty call is not always equally long (`fitness.null_call`)."""
     cpu_seconds: float
     """CPU time of all the runner's threads from `go` until it was frozen."""
     preempted: bool

@@ -185,7 +185,8 @@ def _impossible(station: Station, times: Times) -> tuple[Diagnostic, ...]:
 
 def _best_share(station: Station, times: Times) -> float:
     sizes = {shape_label(s): s for s in station.problem.held_out_shapes}
-    return max(station.floor(sizes[label]) / _median(rows[WINNER]) for label, rows in times.items())
+    unsure = station.referee.protocol.uncertainty
+    return max(station.floor(sizes[label]) / (_median(rows[WINNER]) + unsure) for label, rows in times.items())
 
 
 def _median(processes: list[list[float]]) -> float:

@@ -132,7 +132,8 @@ class Custody(Guard):
 
     # -- calls ----------------------------------------------------------------------------------------------------------------
 
-    def call(self, slot: Slot, timeout: float, stage: str, null_seconds: float) -> Call:
+    def call(self, slot: Slot, timeout: float, stage: str) -> Call:
+        """One call; its `seconds` still hold what the protocol takes."""
         begin = time.perf_counter_ns()
         self.attach(slot)
         self._nothing_revealed(but=slot)
@@ -173,8 +174,9 @@ class Custody(Guard):
             # did not run.
             waited = min(waited, max(0, wall - (cpu_done - cpu_start)))
         return Call(
-            seconds=max(1e-9 * wall - null_seconds, 1e-8),
+            seconds=1e-9 * wall,
             wall_seconds=1e-9 * wall,
+            uncertainty=0.0,
             cpu_seconds=1e-9 * (cpu_end - cpu_start),
             preempted=spoilt or waited > max(PREEMPTED, wall * 3 // 100),
             waited_seconds=1e-9 * waited,

@@ -38,6 +38,8 @@ INCUMBENT = "incumbent"
 BEFORE = ("build", "describe")
 """Costs of `prepare`."""
 CANARY_DRIFT = 0.03
+BLUR = 0.2
+"""Share of a time from which its uncertainty is worth a note."""
 FRESH = 0.2
 """Seconds for which a canary's reading at the end of one measurement serves as that at the beginning of the next."""
 
@@ -182,7 +184,8 @@ class MeasuringEvaluator:
         done = time.perf_counter()
         cost = {**prepared.cost, **sitting.cost, "canary": canary, "statistics": done - statistics}
         cost |= {"measure": done - wall, "cpu": time.process_time() - cpu}
-        return self._evaluation(prepared, Outcome.OK, timed.diagnostics, cost, samples, summary, facts)
+        notes = timed.diagnostics or _blurred(samples, float(facts["seconds_uncertainty"]))
+        return self._evaluation(prepared, Outcome.OK, notes, cost, samples, summary, facts)
 
     def _canary_before(self) -> Reading:
         """How fast the device runs now; the reading at the end of a measurement just before serves."""
@@ -211,7 +214,9 @@ class MeasuringEvaluator:
         return {shape_label(sizes): self.station.timed_cases(sizes) for sizes in self.problem.shapes}
 
     def _achieved(self, samples: tuple[Samples, ...]) -> dict[str, Value]:
-        """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes."""
+        """Bandwidth (bytes/s), rate (FLOP/s) and share of the roofline, geometric means over shapes. `roofline_share_best`, by which
+        impossible times are told, allows for what is not known of the time (`seconds_uncertainty`)."""
+        unsure = self.station.referee.protocol.uncertainty
         sizes = {shape_label(s): s for s in self.problem.shapes}
         times = {s.shape: float(np.median(s.seconds)) for s in samples}
         shares = [self.station.roof(sizes[label]) / t for label, t in times.items()]
@@ -219,8 +224,9 @@ class MeasuringEvaluator:
             "bandwidth": stats.geometric_mean([self.problem.bytes_moved(sizes[label]) / t for label, t in times.items()]),
             "flop_rate": stats.geometric_mean([max(1, self.problem.flops(sizes[label])) / t for label, t in times.items()]),
             "roofline_share": stats.geometric_mean(shares),
-            "roofline_share_best": max(self.station.floor(sizes[label]) / t for label, t in times.items()),
+            "roofline_share_best": max(self.station.floor(sizes[label]) / (t + unsure) for label, t in times.items()),
             "seconds": stats.geometric_mean(list(times.values())),
+            "seconds_uncertainty": unsure,
         }
 
     def _quarantine(self, again: Evaluation) -> Evaluation:
@@ -305,6 +311,18 @@ def _after(first: Evaluation, second: Evaluation) -> Evaluation:
 def _circumstantial(evaluation: Evaluation) -> bool:
     """Whether it was refused on grounds that a disturbed machine gives as well."""
     return evaluation.outcome is Outcome.REJECTED and evaluation.diagnostics[0].reason in CIRCUMSTANTIAL
+
+
+def _blurred(samples: tuple[Samples, ...], uncertainty: float) -> tuple[Diagnostic, ...]:
+    """The note that a kernel is too fast for its time to be known well."""
+    median, shape = min((float(np.median(s.seconds)), s.shape) for s in samples)
+    if uncertainty < BLUR * median:
+        return ()
+    message = (
+        f"on shape {shape} a call takes {1e6 * median:.1f} us and may take up to {1e6 * uncertainty:.1f} us less: the empty call itself "
+        "varies so much here. Times and speedups of so short calls are the least that is sure; larger shapes tell more."
+    )
+    return (Diagnostic("time", "near_resolution", message, {"shape": shape, "seconds": median, "uncertainty": uncertainty}),)
 
 
 def _screened(evaluation: Evaluation) -> bool:

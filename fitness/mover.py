@@ -240,7 +240,8 @@ class Mover:
                 slot.fill(arrays)
                 slot.poison()
                 call = runner.call(slot, 10.0)
-                seconds.append(max(call.seconds - call.waited_seconds, 1e-9) if call.preempted else call.seconds)
+                own = max(call.seconds - call.waited_seconds, min(call.cpu_seconds, call.seconds))
+                seconds.append(own if call.preempted else call.seconds)
             return min(seconds)
         finally:
             self._pool.release(slots)

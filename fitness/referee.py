@@ -12,20 +12,19 @@ after `done` delays the referee's own clock.
 from __future__ import annotations
 
 import os
-import statistics
+from dataclasses import replace
 
 from fitness.call import Call, Terms
 from fitness.custody import Custody
 from fitness.failure import RefereeError, RunnerFailure
-from fitness.nursery import Nursery
+from fitness.null_call import NO_PROTOCOL, NullCall, Protocol
+from fitness.nursery import FLAVOURS, Nursery
 from fitness.problem import Problem, Sizes
 from fitness.program import Program
 from fitness.sandbox import Sandbox, choose
 from fitness.slots import Slot
 
 __all__ = ["Call", "Referee", "RefereeError", "Runner", "RunnerFailure"]
-
-NULL_CALLS = 21
 
 
 class Runner:
@@ -34,10 +33,14 @@ class Runner:
     Every method may raise `RunnerFailure`; the process is dead then, and `close` remains to be called. Not thread-safe.
     """
 
-    def __init__(self, custody: Custody, null_seconds: float) -> None:
+    def __init__(self, custody: Custody, null: NullCall | None) -> None:
         self._custody = custody
-        self.null_seconds = null_seconds
+        self._null = null
+
+    @property
+    def null_seconds(self) -> float:
         """Seconds that the empty call takes by the same protocol; already subtracted from `Call.seconds`."""
+        return 0.0 if self._null is None else self._null.protocol.seconds
 
     @property
     def pid(self) -> int:
@@ -57,11 +60,20 @@ class Runner:
 
         Afterwards the runner is frozen and the slot may be read. Checks left to the caller: the outputs' values, `Slot.guards_broken`.
         """
-        return self._custody.call(slot, timeout, stage, self.null_seconds)
+        call = self._custody.call(slot, timeout, stage)
+        protocol = NO_PROTOCOL if self._null is None else self._null.beside(call.wall_seconds)
+        return replace(call, seconds=protocol.net(call.wall_seconds), uncertainty=protocol.uncertainty)
 
     def close(self) -> None:
         """Kills the process and waits until it is gone. Idempotent."""
         self._custody.close()
+
+
+def flavour_of(program: Program) -> str:
+    """Which zygote its runner is forked from: a baseline is named after the package it needs; `null` names its flavour."""
+    if program.kind == "native":
+        return "native"
+    return program.entry if program.entry in FLAVOURS else "numpy"
 
 
 class Referee:
@@ -96,7 +108,7 @@ class Referee:
         self._cpu_seconds = cpu_seconds
         self._pool = pool
         self._nurseries: dict[str, Nursery] = {}
-        self._null: dict[str, float] = {}
+        self._null: dict[str, tuple[NullCall, Runner, Slot]] = {}
         self._custodies: list[Custody] = []
 
     def load(self, program: Program, problem: Problem) -> Runner:
@@ -104,8 +116,8 @@ class Referee:
 
         Raises `RunnerFailure` (stage `load`).
         """
-        flavour = "numpy" if program.kind == "python" or program.entry == "python" else "native"
-        null_seconds = self._null_seconds(flavour, problem) if program.kind != "null" else 0.0
+        flavour = flavour_of(program)
+        null = self._null_call(flavour, problem) if program.kind != "null" else None
         nursery = self._nursery(flavour)
         custody = Custody(nursery, self.terms)
         try:
@@ -117,7 +129,7 @@ class Referee:
             nursery.replenish()
         self._custodies = [known for known in self._custodies if not known.closed]
         self._custodies.append(custody)
-        return Runner(custody, null_seconds)
+        return Runner(custody, null)
 
     def _nursery(self, flavour: str) -> Nursery:
         nursery = self._nurseries.get(flavour)
@@ -128,19 +140,27 @@ class Referee:
         nursery.start()
         return nursery
 
-    def _null_seconds(self, flavour: str, problem: Problem) -> float:
-        """Seconds of the empty call, measured once for each flavour by the very path that programs take."""
-        if flavour not in self._null:
-            runner = self.load(Program("null", entry="python" if flavour == "numpy" else "native"), problem)
-            slot = Slot(problem, problem.small_shapes[0])
-            try:
-                calls = [runner.call(slot, 10.0, stage="load") for _ in range(NULL_CALLS)]
-            finally:
-                runner.close()
-                slot.close()
-            # The lower quartile: a disturbed session must not take more off a kernel's time than the protocol really costs.
-            self._null[flavour] = statistics.quantiles((call.wall_seconds for call in calls[3:]), n=4)[0]
-        return self._null[flavour]
+    def _null_call(self, flavour: str, problem: Problem) -> NullCall:
+        """The empty call of one flavour, by the very path that programs take."""
+        null, *_ = self._null.get(flavour, (None,))
+        if null is not None and null.alive:
+            return null
+        self._forget_null(flavour)
+        runner = self.load(Program("null", entry=flavour), problem)
+        slot = Slot(problem, problem.small_shapes[0])
+        self._null[flavour] = made = NullCall(lambda: runner.call(slot, 10.0, stage="load").wall_seconds), runner, slot
+        return made[0]
+
+    def _forget_null(self, flavour: str) -> None:
+        if flavour in self._null:
+            _null, runner, slot = self._null.pop(flavour)
+            runner.close()
+            slot.close()
+
+    @property
+    def protocol(self) -> Protocol:
+        """What the protocol takes in a call of a native program, by its latest empty calls."""
+        return self._null["native"][0].protocol if "native" in self._null else NO_PROTOCOL
 
     def trial(self) -> tuple[bool, bool]:
         """Starts a runner of either kind. Returns what this system grants them: (a seccomp filter, one that names the refused call).
@@ -155,6 +175,8 @@ class Referee:
 
     def close(self) -> None:
         """Ends every runner and zygote. Idempotent."""
+        for flavour in list(self._null):
+            self._forget_null(flavour)
         for custody in self._custodies:
             custody.close()
         self._custodies.clear()

@@ -78,7 +78,7 @@ class _Program:
                 self.workspace = library.workspace
                 self.workspace.restype = ctypes.c_size_t
                 self.workspace.argtypes = [ctypes.c_int64] * self._sizes
-        elif self.kind == "null" and entry == "python":
+        elif self.kind == "null" and entry != "native":
             self.kind, self._function = "python", _nothing
         elif self.kind == "null":
             self._function = self._typed(ctypes.CDLL(None).abs)  # returns at once whatever the other registers hold
