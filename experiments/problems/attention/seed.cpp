@@ -20,8 +20,8 @@
 #define ALGORITHM 0  // evo: {0, 1}
 // Asks the compiler to vectorise plain loops, sums and maxima included.
 #define SIMD_PRAGMA 0  // evo: {0, 1}
-// 0: expf of the C library; 1: polynomial.
-#define EXP 0  // evo: {0, 1}
+// 0: expf of the C library; 1: polynomial; 2: polynomial with the AVX-512 rounding and scaling instructions.
+#define EXP 0  // evo: {0, 1, 2}
 // Degree of the polynomial on [-ln 2 / 2, ln 2 / 2]: 5 is good to 1.5 ulp, 6 to 1 ulp.
 #define DEGREE 6  // evo: {5, 6}
 // Lanes of a vector; the micro-kernel's block is BLOCK_ROWS rows by BLOCK_VECTORS vectors.
@@ -32,8 +32,11 @@
 // Terms per trip of the micro-kernel.
 #define UNROLL 1  // evo: {1, 2, 4}
 // Queries and keys of a tile.
-#define TILE_QUERIES 32  // evo: {16, 32, 64, 128}
+#define TILE_QUERIES 32  // evo: {16, 32, 48, 64, 96, 128}
 #define TILE_KEYS 128    // evo: {64, 128, 256, 512, 1024}
+// Whether the rows of the next tile (or head) are prefetched, one by one between rows of this one. 1: into the
+// first-level cache; 2: into the second.
+#define PREFETCH 0  // evo: {0, 1, 2}
 
 #define INLINED __attribute__((always_inline))
 #define INLINE static inline INLINED
@@ -121,29 +124,63 @@ INLINE vec larger(vec a, vec b) {
 #endif
 }
 
+// The sum or maximum of all lanes, by halves.
+template <class Operation>
+INLINE float across(vec v, Operation both) {
+#if VECTOR == 16
+    v = both(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    v = both(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    v = both(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    v = both(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif VECTOR == 8
+    v = both(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+    v = both(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+    v = both(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+    v = both(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+    v = both(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));
+#endif
+    return v[0];
+}
+INLINE float largest(vec v) {
+    return across(v, [](vec a, vec b) INLINED { return larger(a, b); });
+}
+INLINE float total(vec v) {
+    return across(v, [](vec a, vec b) INLINED { return a + b; });
+}
+
 INLINE vec expv(vec x) {
 #if EXP == 0
     for (int lane = 0; lane < VECTOR; ++lane) x[lane] = std::exp(x[lane]);
     return x;
 #else
     const vec clipped = larger(x, vec{} + LOWEST);
+#if EXP == 2 && VECTOR == 16 && defined(__AVX512F__)
+    const vec k = (vec)_mm512_roundscale_ps((__m512)(clipped * LOG2E), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const vec p = exp_near_zero((clipped - k * LN2_HIGH) - k * LN2_LOW);
+    return (vec)_mm512_scalef_ps((__m512)p, (__m512)k);
+#else
     const ivec n = __builtin_convertvector(clipped * LOG2E - 0.5f, ivec);
     const vec k = __builtin_convertvector(n, vec);
     const vec p = exp_near_zero((clipped - k * LN2_HIGH) - k * LN2_LOW);
     return (vec)((ivec)p + (n << 23));
 #endif
+#endif
 }
 
-// Parts of the workspace, in floats; keys and values in groups of WIDTH columns, each group contiguous, padded with zeros.
+// Parts of the workspace, in floats. Keys are packed in groups of WIDTH, each group contiguous and transposed, padded with zeros;
+// values stay where they are unless their rows are no whole vectors.
 struct Plan {
     int64_t length, width, padded;  // padded: columns of values with padding
-    float *keys, *values, *queries, *scores, *out, *top, *sum;
+    float *keys, *packed_values, *queries, *scores, *out, *top, *sum;
+    const float* values = nullptr;
+    int64_t packed = 0;  // keys so far
 
     INLINED int64_t lay_out(float* base) {
         float* next = base;
         const auto take = [&](int64_t floats) { return (next += up(floats, 16)) - up(floats, 16); };
         keys = take(up(length, WIDTH) * width);
-        values = take(length * padded);
+        packed_values = take(padded == width ? 0 : length * padded);
         queries = take(QUERIES * width);
         scores = take(QUERIES * KEYS);
         out = take(QUERIES * padded);
@@ -151,7 +188,7 @@ struct Plan {
         sum = take(QUERIES);
         return next - base;
     }
-    Plan(int64_t rows, int64_t columns) : length(rows), width(columns), padded(up(columns, WIDTH)) {}
+    Plan(int64_t rows, int64_t columns) : length(rows), width(columns), padded(up(columns, VECTOR)) {}
 };
 
 extern "C" size_t workspace(int64_t, int64_t length, int64_t width) {
@@ -159,28 +196,70 @@ extern "C" size_t workspace(int64_t, int64_t length, int64_t width) {
     return static_cast<size_t>(Plan(length, width).lay_out(origin)) * sizeof(float);
 }
 
-static void pack(const Plan& p, const float* k, const float* v) {
-    for (int64_t j = 0; j < p.length; j += WIDTH)
-        for (int64_t d = 0; d < p.width; ++d)
-            for (int64_t l = 0; l < WIDTH; ++l) p.keys[j * p.width + d * WIDTH + l] = j + l < p.length ? k[(j + l) * p.width + d] : 0.0f;
-    for (int64_t d = 0; d < p.padded; d += WIDTH)
-        for (int64_t j = 0; j < p.length; ++j)
-            for (int64_t l = 0; l < WIDTH; ++l) p.values[d * p.length + j * WIDTH + l] = d + l < p.width ? v[j * p.width + d + l] : 0.0f;
+#if VECTOR == 4
+#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, 2 * half, 4 + 2 * half, 2 * half + 1, 5 + 2 * half)
+#elif VECTOR == 8
+#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, 4 * half, 8 + 4 * half, 4 * half + 1, 9 + 4 * half, 4 * half + 2, 10 + 4 * half, 4 * half + 3, 11 + 4 * half)
+#else
+#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, 8 * half, 16 + 8 * half, 8 * half + 1, 17 + 8 * half, 8 * half + 2, 18 + 8 * half, 8 * half + 3, 19 + 8 * half, 8 * half + 4, 20 + 8 * half, 8 * half + 5, 21 + 8 * half, 8 * half + 6, 22 + 8 * half, 8 * half + 7, 23 + 8 * half)
+#endif
+
+// VECTOR by VECTOR of `from` (rows `stride` apart) to columns of `to`: interleaving the upper with the lower half of the rows,
+// log2(VECTOR) times, transposes a square block.
+INLINE void transpose_block(const float* from, int64_t stride, float* to) {
+    vec v[VECTOR];
+#pragma GCC unroll 16
+    for (int i = 0; i < VECTOR; ++i) v[i] = load(from + i * stride);
+#pragma GCC unroll 4
+    for (int step = 1; step < VECTOR; step *= 2) {
+        vec next[VECTOR];
+#pragma GCC unroll 8
+        for (int i = 0; i < VECTOR / 2; ++i) {
+            next[2 * i] = INTERLEAVE(v[i], v[i + VECTOR / 2], 0);
+            next[2 * i + 1] = INTERLEAVE(v[i], v[i + VECTOR / 2], 1);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VECTOR; ++i) v[i] = next[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VECTOR; ++i) store(to + i * WIDTH, v[i]);
 }
 
-// BLOCK_ROWS by WIDTH of c: c = a b or, with ADD, c += a b; b is a packed group.
-template <bool ADD>
-INLINE void micro_kernel(const float* a, int64_t a_stride, const float* b, int64_t terms, float* c, int64_t c_stride) {
-    vec sums[BLOCK_ROWS][BLOCK_VECTORS] = {};
+// Packs the keys and values before `end` that are not packed yet: as early as the first queries that see them, and no earlier.
+static void pack(Plan& p, const float* k, const float* v, int64_t end) {
+    const int64_t begin = p.packed;
+    for (; p.packed < end; p.packed += VECTOR) {
+        const int64_t j = p.packed;
+        const int64_t count = std::min<int64_t>(VECTOR, p.length - j);
+        float* group = p.keys + j / WIDTH * WIDTH * p.width + j % WIDTH;
+        int64_t d = 0;
+        for (; count == VECTOR && d + VECTOR <= p.width; d += VECTOR) transpose_block(k + j * p.width + d, p.width, group + d * WIDTH);
+        for (; d < p.width; ++d)
+            for (int64_t l = 0; l < VECTOR; ++l) group[d * WIDTH + l] = l < count ? k[(j + l) * p.width + d] : 0.0f;
+    }
+    p.values = v;
+    if (p.padded == p.width) return;
+    p.values = p.packed_values;
+    for (int64_t j = begin; j < std::min(p.packed, p.length); ++j) {
+        float* to = p.packed_values + j * p.padded;
+        std::fill(to + p.width, to + p.padded, 0.0f);
+        std::memcpy(to, v + j * p.width, static_cast<size_t>(p.width) * sizeof(float));
+    }
+}
+
+// BLOCK_ROWS by COUNT vectors of c: c = a b or, with ADD, c += a b.
+template <bool ADD, int COUNT>
+INLINE void micro_kernel(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t terms, float* c, int64_t c_stride) {
+    vec sums[BLOCK_ROWS][COUNT] = {};
     const auto term = [&](int64_t t) INLINED {
-        vec row[BLOCK_VECTORS];
+        vec row[COUNT];
 #pragma GCC unroll 4
-        for (int l = 0; l < BLOCK_VECTORS; ++l) row[l] = load(b + t * WIDTH + l * VECTOR);
+        for (int l = 0; l < COUNT; ++l) row[l] = load(b + t * b_stride + l * VECTOR);
 #pragma GCC unroll 12
         for (int r = 0; r < BLOCK_ROWS; ++r) {
             const float factor = a[r * a_stride + t];
 #pragma GCC unroll 4
-            for (int l = 0; l < BLOCK_VECTORS; ++l) sums[r][l] += factor * row[l];
+            for (int l = 0; l < COUNT; ++l) sums[r][l] += factor * row[l];
         }
     };
     int64_t t = 0;
@@ -191,10 +270,18 @@ INLINE void micro_kernel(const float* a, int64_t a_stride, const float* b, int64
 #pragma GCC unroll 12
     for (int r = 0; r < BLOCK_ROWS; ++r)
 #pragma GCC unroll 4
-        for (int l = 0; l < BLOCK_VECTORS; ++l) {
+        for (int l = 0; l < COUNT; ++l) {
             float* to = c + r * c_stride + l * VECTOR;
             store(to, ADD ? load(to) + sums[r][l] : sums[r][l]);
         }
+}
+
+// BLOCK_ROWS rows of `out` plus weights times values, in columns from d on: BLOCK_VECTORS vectors of them, or what is left.
+template <int COUNT>
+static void add_values(const Plan& p, int64_t r, int64_t key, int64_t terms, int64_t d) {
+    if constexpr (COUNT > 1)
+        if (d + COUNT * VECTOR > p.padded) return add_values<COUNT - 1>(p, r, key, terms, d);
+    micro_kernel<true, COUNT>(p.scores + r * KEYS, KEYS, p.values + key * p.padded + d, p.padded, terms, p.out + r * p.padded + d, p.padded);
 }
 
 // Turns row r's scores into weights relative to its new maximum, rescales what was summed before. `seen` scores count.
@@ -203,16 +290,22 @@ INLINE void soften(const Plan& p, int64_t r, int64_t seen, int64_t keys) {
     if (seen <= 0) return void(std::fill(s, s + keys, 0.0f));
     const int64_t whole = up(seen, VECTOR);
     std::fill(s + seen, s + whole, MINUS_INFINITY);
-    vec best = load(s), total{};
-    for (int64_t j = VECTOR; j < whole; j += VECTOR) best = larger(best, load(s + j));
-    float top = p.top[r], sum = 0.0f;
-    for (int lane = 0; lane < VECTOR; ++lane) top = std::max(top, best[lane]);
-    for (int64_t j = 0; j < whole; j += VECTOR) {
-        const vec weight = expv(load(s + j) - top);
-        store(s + j, weight);
-        total += weight;
-    }
-    for (int lane = 0; lane < VECTOR; ++lane) sum += total[lane];
+    vec best[4], sums[2] = {};
+    for (vec& each : best) each = load(s);
+    int64_t j = VECTOR;
+    for (; j + 4 * VECTOR <= whole; j += 4 * VECTOR)
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) best[u] = larger(best[u], load(s + j + u * VECTOR));
+    for (; j < whole; j += VECTOR) best[0] = larger(best[0], load(s + j));
+    const float top = std::max(p.top[r], largest(larger(larger(best[0], best[1]), larger(best[2], best[3]))));
+    const auto weigh = [&](int64_t at, int u) INLINED {
+        const vec weight = expv(load(s + at) - top);
+        store(s + at, weight);
+        sums[u] += weight;
+    };
+    for (j = 0; j + 2 * VECTOR <= whole; j += 2 * VECTOR) weigh(j, 0), weigh(j + VECTOR, 1);
+    if (j < whole) weigh(j, 0);
+    const float sum = total(sums[0] + sums[1]);
     std::fill(s + seen, s + std::max(whole, keys), 0.0f);
     const float factor = std::exp(p.top[r] - top);
     p.sum[r] = p.sum[r] * factor + sum;
@@ -221,8 +314,24 @@ INLINE void soften(const Plan& p, int64_t r, int64_t seen, int64_t keys) {
         for (int64_t d = 0; d < p.padded; d += VECTOR) store(p.out + r * p.padded + d, load(p.out + r * p.padded + d) * factor);
 }
 
+// Where q, k and v of a head begin, and how many rows of theirs follow, later heads' included.
+struct Rows {
+    const float *q, *k, *v;
+    int64_t count;
+};
+
+INLINE void prefetch(const Rows& from, int64_t row, int64_t width) {
+    if (!PREFETCH || row >= from.count) return;
+    for (int64_t d = 0; d < width; d += 16) {
+        __builtin_prefetch(from.q + row * width + d, 0, 4 - PREFETCH);
+        __builtin_prefetch(from.k + row * width + d, 0, 4 - PREFETCH);
+        __builtin_prefetch(from.v + row * width + d, 0, 4 - PREFETCH);
+    }
+}
+
 // Queries [first, first + rows) against all keys they see.
-static void tile(const Plan& p, const float* q, float* y, int64_t first, int64_t rows) {
+static void tile(const Plan& p, const Rows& from, float* y, int64_t first, int64_t rows) {
+    const float* q = from.q;
     const float scale = 1.0f / std::sqrt(static_cast<float>(p.width));
     for (int64_t e = 0; e < QUERIES * p.width; ++e) p.queries[e] = e < rows * p.width ? q[first * p.width + e] * scale : 0.0f;
     std::fill(p.out, p.out + QUERIES * p.padded, 0.0f);
@@ -231,28 +340,41 @@ static void tile(const Plan& p, const float* q, float* y, int64_t first, int64_t
     for (int64_t key = 0; key < first + rows; key += KEYS) {
         const int64_t keys = std::min(KEYS, first + rows - key);
         for (int64_t j = 0; j < keys; j += WIDTH)
-            for (int64_t r = 0; r < rows; r += BLOCK_ROWS)
-                micro_kernel<false>(p.queries + r * p.width, p.width, p.keys + (key + j) * p.width, p.width, p.scores + r * KEYS + j, KEYS);
-        for (int64_t r = 0; r < rows; ++r) soften(p, r, std::min(keys, first + r - key + 1), keys);
+            for (int64_t r = std::max<int64_t>(0, (key + j - first) / BLOCK_ROWS * BLOCK_ROWS); r < rows; r += BLOCK_ROWS)
+                micro_kernel<false, BLOCK_VECTORS>(p.queries + r * p.width, p.width, p.keys + (key + j) * p.width, WIDTH, p.width,
+                                                   p.scores + r * KEYS + j, KEYS);
+        for (int64_t r = 0; r < rows; ++r) {
+            if (key == 0) prefetch(from, first + QUERIES + r, p.width);
+            soften(p, r, std::min(keys, first + r - key + 1), keys);
+        }
         for (int64_t d = 0; d < p.padded; d += WIDTH)
             for (int64_t r = 0; r < rows; r += BLOCK_ROWS)
-                micro_kernel<true>(p.scores + r * KEYS, KEYS, p.values + d * p.length + key * WIDTH,
-                                   std::min(keys, std::max<int64_t>(0, first + r + BLOCK_ROWS - key)), p.out + r * p.padded + d, p.padded);
+                add_values<BLOCK_VECTORS>(p, r, key, std::min(keys, std::max<int64_t>(0, first + r + BLOCK_ROWS - key)), d);
     }
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t d = 0; d < p.width; ++d) y[(first + r) * p.width + d] = p.out[r * p.padded + d] / p.sum[r];
 }
 
-static void attend(const float* q, const float* k, const float* v, float* y, float* base, int64_t length, int64_t width) {
+static void attend(const Rows& from, float* y, float* base, int64_t length, int64_t width) {
     Plan p(length, width);
     p.lay_out(base);
-    pack(p, k, v);
-    for (int64_t first = 0; first < length; first += QUERIES) tile(p, q, y, first, std::min(QUERIES, length - first));
+    for (int64_t first = 0; first < length; first += QUERIES) {
+        const int64_t rows = std::min(QUERIES, length - first);
+        pack(p, from.k, from.v, first + rows);
+        tile(p, from, y, first, rows);
+    }
 }
 
 #endif
 
 extern "C" void kernel(const float* q, const float* k, const float* v, float* y, void* workspace, int64_t heads, int64_t length, int64_t width) {
-    for (int64_t h = 0; h < heads * length * width; h += length * width)
-        attend(q + h, k + h, v + h, y + h, static_cast<float*>(workspace), length, width);
+    const int64_t step = length * width;
+    for (int64_t h = 0; h < heads; ++h) {
+        float* own = static_cast<float*>(workspace);
+#if ALGORITHM == 0
+        attend(q + h * step, k + h * step, v + h * step, y + h * step, own, length, width);
+#else
+        attend({q + h * step, k + h * step, v + h * step, (heads - h) * length}, y + h * step, own, length, width);
+#endif
+    }
 }
