@@ -1,4 +1,4 @@
-"""Matrix product by tiles with bias and GELU before they are written. As it stands: small tiles, a program each, loaded through pointers."""
+"""Matrix product with bias and GELU, tile by tile, grouped for the L2 cache. As it stands: small tiles, a program each, by pointers."""
 
 import triton
 import triton.language as tl
