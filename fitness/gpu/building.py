@@ -53,7 +53,7 @@ def build_triton(
     if limit and needed > limit:
         text = f"A launch needs {needed} bytes of shared memory a block; the device has {limit}. Use smaller tiles or fewer stages."
         return _failure(Outcome.BUILD_ERROR, "shared_memory", text, {"bytes": needed, "limit_bytes": limit}), None
-    return {key: answer[key] for key in ("launches", "workspaces", "kernels")}, archive
+    return {key: answer[key] for key in ("launches", "workspaces", "kernels", "why_no_plan")}, archive
 
 
 def _refusal(kind: str, text: str) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from typing import Any
 
 from archive.evaluation import Diagnostic
 from fitness.gpu.cases import GpuCase
-from fitness.gpu.slots import _INTEGER_WORDS, _NAN_WORDS, word_view
+from fitness.gpu.slots import _INTEGER_WORDS, _NAN_WORDS, GpuSlot, word_view
 from fitness.problem import Problem
 from fitness.verify import Limits, limits
 
-__all__ = ["judge", "right"]
+__all__ = ["judge", "right", "verdicts"]
 
 BLOCK = 4096
+PROGRAMS = 1056
+"""Of the kernels that loop: enough for every multiprocessor of a large device."""
+NARROW = (1 << 31) - (1 << 24)
+"""Elements that 32-bit indices reach, with room for one step of the loop."""
 
 
 def right(problem: Problem, case: GpuCase, outputs: Sequence[Any]) -> Any:
@@ -31,6 +35,80 @@ def right(problem: Problem, case: GpuCase, outputs: Sequence[Any]) -> Any:
         measured = _measure(case, position, got, allowed, slack=None)
         verdicts.append(_holds(case, position, measured, allowed))
     return torch.stack(verdicts).all()
+
+
+def verdicts(problem: Problem, cases: Sequence[GpuCase], slots: Sequence[GpuSlot]) -> tuple[list[bool], list[bool]]:
+    """(whether inputs and guards are as they were, whether outputs are right without slack), a case each: one wait for the device."""
+    import torch
+
+    from fitness.gpu import kernels
+
+    n = len(cases)
+    touched = _counters(n)
+    regions = torch.cat([slot.regions for slot in slots])
+    kernels.guarded[(len(regions),)](regions, touched, PER_SLOT=len(regions) // n, BLOCK=4096)
+    right_ones = [torch.ones(n, dtype=torch.bool, device="cuda")]
+    for number, (case, slot) in enumerate(zip(cases, slots, strict=True)):
+        for mine, given in zip(slot.inputs, case.inputs, strict=True):
+            _differ(mine, given, touched[number])
+    for position, argument in enumerate(problem.outputs):
+        sample = cases[0].expected[position]
+        if argument.is_float and (sample.dtype == torch.float64 or sample.numel() > NARROW):
+            right_ones.append(torch.stack([_one_right(problem, case, position, slot) for case, slot in zip(cases, slots, strict=True)]))
+            continue
+        if not argument.is_float:
+            unequal = _counters(n)
+            for number, (case, slot) in enumerate(zip(cases, slots, strict=True)):
+                _differ(slot.outputs[position], case.expected[position], unequal[number])
+            right_ones.append(unequal[:, 0] == 0)
+            continue
+        found = torch.zeros((n, 2), dtype=torch.float64, device="cuda")
+        rule: Limits | None = None
+        for number, (case, slot) in enumerate(zip(cases, slots, strict=True)):
+            rule = limits(problem, case.sizes, case.distribution, argument)
+            expected, half = case.expected[position], case.half_rms[position]
+            count = expected.numel()
+            programs = max(1, min(PROGRAMS, -(-count // BLOCK)))
+            cols, got = count // max(1, half.numel()), slot.outputs[position]
+            kernels.accept[(programs,)](got, expected, half, found[number], count, cols, rule.s, BLOCK=BLOCK, num_warps=8)
+        good = found[:, 1] == 0
+        if rule is not None and rule.r is not None:  # one for all distributions: it comes from the declared precision
+            rms = torch.stack([case.rms[position] for case in cases])
+            good &= (found[:, 0] / max(1, cases[0].expected[position].numel())).sqrt() <= rule.r * rms
+        right_ones.append(good)
+    both = torch.stack([touched[:, 0] == 0, torch.stack(right_ones).all(dim=0)]).tolist()
+    return both[0], both[1]
+
+
+def _counters(n: int) -> Any:
+    """(n, 4) zeros, of which the first of each row counts: rows are aligned alike, so the kernels are compiled once."""
+    import torch
+
+    return torch.zeros((n, 4), dtype=torch.int32, device="cuda")
+
+
+def _one_right(problem: Problem, case: GpuCase, position: int, slot: GpuSlot) -> Any:
+    allowed = limits(problem, case.sizes, case.distribution, problem.outputs[position])
+    return _holds(case, position, _measure(case, position, slot.outputs[position], allowed, slack=None), allowed)
+
+
+def _differ(left: Any, right: Any, found: Any) -> None:
+    """Counts unequal words of two tensors of one type into found[0]."""
+    from fitness.gpu import kernels
+
+    one, other = _widest(left), _widest(right)
+    if one.numel() > NARROW:
+        found[0] += (one != other).sum().int()
+    elif one.numel():
+        kernels.differ[(min(PROGRAMS, -(-one.numel() // BLOCK)),)](one, other, found, one.numel(), BLOCK=BLOCK, num_warps=8)
+
+
+def _widest(tensor: Any) -> Any:
+    """The same memory, flat, as 32-bit integers where its length allows."""
+    import torch
+
+    flat = word_view(tensor).reshape(-1)
+    return flat.view(torch.int32) if flat.numel() * flat.element_size() % 4 == 0 and flat.data_ptr() % 4 == 0 else flat
 
 
 def _holds(case: GpuCase, position: int, measured: Any, allowed: Limits) -> Any:

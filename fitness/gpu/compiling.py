@@ -1,7 +1,8 @@
-"""Builds a Triton file ahead of time: its `launch` is called on tensors without data, and every launch it makes is compiled, not run.
+"""Builds a Triton file ahead of time: its `launch` is called on tensors without data, and every launch it makes is compiled and taken down.
 
-Runs in a child of the zygote, without a device. What comes back is the folder that Triton's own cache keeps, so a runner that loads it
-finds every kernel compiled, and facts about each launch: grid, registers, shared memory, the mix of machine instructions.
+Runs in a child of the zygote, without a device. What comes back is machine code with the plan of its launches (`fitness.gpu.plan`), and
+facts about each launch: grid, registers, shared memory, the mix of machine instructions. Where a launch cannot be planned it is the file
+itself with the folder that Triton's own cache keeps, so that a runner that loads it finds every kernel compiled.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fitness.gpu import sass, wire
+from fitness.gpu.plan import Launches
 
 __all__ = ["load_source", "serve", "unpack"]
 
@@ -27,12 +30,14 @@ ELSEWHERE = "@HOME@"
 
 
 class _Recorder:
-    """Stands in for the driver: names the architecture and nothing else."""
+    """Stands in for the driver: names the architecture, takes launches down, makes none."""
 
     def __init__(self, backend: str, arch: int | str, warp: int) -> None:
         from triton.backends.compiler import GPUTarget
 
         self._target = GPUTarget(backend, arch, warp)
+        self.utils = Launches()
+        self.launcher_cls = self.utils.launcher
         self.launches: list[dict[str, Any]] = []
         self.kernels: list[Any] = []
 
@@ -50,14 +55,12 @@ class _Recorder:
         from triton.runtime.jit import JITFunction
 
         triton.runtime.driver.set_active(self)
-        compile_only = JITFunction.run
+        compile_and_launch = JITFunction.run
         recorder = self
 
         def run(self: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
-            kernel = compile_only(self, *args, grid=grid, warmup=True, **kwargs)
-            if callable(grid):
-                grid = grid(dict(zip(self.arg_names, args, strict=False)) | kwargs)
-            recorder.note(self, kernel, [int(extent) for extent in grid])
+            kernel = compile_and_launch(self, *args, grid=grid, warmup=False, **kwargs)
+            recorder.note(self, kernel, recorder.utils.made[-1]["grid"])
             return kernel
 
         JITFunction.run = run
@@ -68,7 +71,7 @@ class _Recorder:
         self.launches.append(
             {
                 "name": str(getattr(metadata, "name", function.__name__)),
-                "grid": [*grid, 1, 1][:3],
+                "grid": grid,
                 "num_warps": int(metadata.num_warps),
                 "num_stages": int(getattr(metadata, "num_stages", 0)),
                 "shared": int(metadata.shared),
@@ -100,8 +103,6 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
 
 
 def _build(request: dict[str, Any], home: Path) -> tuple[dict[str, Any], bytes]:
-    import torch
-
     file = home / "kernel.py"
     file.write_text(request["source"])
     recorder = _Recorder(request["backend"], request["arch"], request["warp"])
@@ -109,22 +110,51 @@ def _build(request: dict[str, Any], home: Path) -> tuple[dict[str, Any], bytes]:
     module = load_source(file)
     if not callable(getattr(module, "launch", None)):
         raise ValueError("the file defines no function `launch(inputs…, outputs…, workspace)`")
-    per_case, workspaces = [], []
+    per_case, cases = [], []
     for case in request["cases"]:
         begin = len(recorder.launches)
-        sizes = case["sizes"]
-        needed = int(module.workspace(*sizes)) if hasattr(module, "workspace") else 0
-        tensors = [torch.empty(a["shape"], dtype=getattr(torch, a["dtype"]), device="meta") for a in case["arguments"]]
-        scratch = torch.empty(needed, dtype=torch.uint8, device="meta") if needed else None
-        module.launch(*tensors, scratch)
+        needed, launched = _launched(module, case, recorder.utils)
         per_case.append(recorder.launches[begin:])
-        workspaces.append(needed)
-        if not per_case[-1]:
+        if not launched:
             raise ValueError("`launch` launched no kernel of this file")
+        cases.append({"sizes": case["sizes"], "workspace": needed, "launches": launched})
+    for case, before in zip(request["cases"], cases, strict=True):
+        if _launched(module, case, recorder.utils)[1] != before["launches"]:
+            raise ValueError("`launch` launched something else when it was called again: it may depend on its arguments only")
     first = recorder.kernels[: len(per_case[0])]
-    facts = {"launches": per_case, "workspaces": workspaces, "kernels": [_read(kernel, request) for kernel in first]}
-    _warm_launchers(recorder.kernels)
-    return facts, _packed(home, file)
+    utils = recorder.utils
+    why_not = utils.why_not if request["backend"] == "cuda" else "only CUDA devices launch by plan"
+    facts = {
+        "launches": per_case, "workspaces": [case["workspace"] for case in cases], "why_no_plan": why_not,
+        "kernels": [_read(kernel, request) for kernel in first],
+    }  # fmt: skip
+    if why_not:
+        _warm_launchers(recorder.kernels)
+        return facts, _packed(home, file)
+    return facts, _planned({"kernels": utils.kernels, "cases": cases}, utils.images)
+
+
+def _launched(module: Any, case: dict[str, Any], utils: Launches) -> tuple[int, list[dict[str, Any]]]:
+    """(bytes of workspace, launches) of one call on tensors without data."""
+    import torch
+
+    needed = int(module.workspace(*case["sizes"])) if hasattr(module, "workspace") else 0
+    tensors = [torch.empty(a["shape"], dtype=getattr(torch, a["dtype"]), device="meta") for a in case["arguments"]]
+    scratch = torch.empty(needed, dtype=torch.uint8, device="meta") if needed else None
+    utils.begin([*tensors, scratch])
+    module.launch(*tensors, scratch)
+    return needed, utils.made
+
+
+def _planned(plan: dict[str, Any], images: list[bytes]) -> bytes:
+    """What a launcher needs, and nothing that is run on a host."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in (("plan.json", json.dumps(plan).encode()), *((f"{i}.cubin", image) for i, image in enumerate(images))):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
 
 
 def _read(kernel: Any, request: dict[str, Any]) -> dict[str, Any]:

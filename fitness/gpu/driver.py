@@ -11,7 +11,10 @@ import ctypes
 import functools
 from typing import Any
 
-__all__ = ["TORCH_NAMES", "CudaError", "Mapping", "allocate", "export", "import_", "tensor", "unmap"]
+__all__ = [
+    "TORCH_NAMES", "CudaError", "Function", "Mapping", "allocate", "context", "export", "forget", "function", "host_address", "import_",
+    "launch", "load_module", "plain", "stream", "synchronize", "tensor", "unload_module", "unmap", "zeroed",
+]  # fmt: skip
 
 _PINNED, _DEVICE, _POSIX_FD, _READ_WRITE = 1, 1, 1, 3
 
@@ -26,8 +29,16 @@ class CudaError(Exception):
     """A call of the CUDA driver failed."""
 
     def __init__(self, call: str, code: int) -> None:
-        super().__init__(f"{call} failed with CUDA error {code}")
+        super().__init__(f"{call} failed with CUDA error {code} ({_said(code)})")
         self.code = code
+
+
+def _said(code: int) -> str:
+    """The driver's own words for an error: `an illegal memory access was encountered`."""
+    text = ctypes.c_char_p()
+    if _cuda().cuGetErrorString(code, ctypes.byref(text)) != 0 or text.value is None:
+        return "unknown"
+    return text.value.decode(errors="replace")
 
 
 class _Location(ctypes.Structure):
@@ -122,6 +133,121 @@ def unmap(mapping: Mapping) -> None:
     _call("cuMemUnmap", ctypes.c_ulonglong(mapping.address), ctypes.c_size_t(mapping.length))
     _call("cuMemAddressFree", ctypes.c_ulonglong(mapping.address), ctypes.c_size_t(2 * mapping.length))
     _call("cuMemRelease", ctypes.c_ulonglong(mapping.handle))
+
+
+# -- a context without torch, and launches that no code of a kernel's author takes part in ---------------------------------------------
+
+
+def context(device: int = 0) -> None:
+    """Makes the device's primary context the current one of this thread."""
+    _call("cuInit", 0)
+    handle, held = ctypes.c_int(), ctypes.c_void_p()
+    _call("cuDeviceGet", ctypes.byref(handle), device)
+    _call("cuDevicePrimaryCtxRetain", ctypes.byref(held), handle)
+    _call("cuCtxSetCurrent", held)
+
+
+def stream() -> int:
+    """A new stream."""
+    made = ctypes.c_void_p()
+    _call("cuStreamCreate", ctypes.byref(made), 1)
+    return int(made.value or 0)
+
+
+def synchronize(of: int) -> None:
+    """Waits for a stream. Raises `CudaError` for what a kernel in it did."""
+    _call("cuStreamSynchronize", ctypes.c_void_p(of))
+
+
+def host_address(address: int, length: int) -> int:
+    """Device address of host memory of this process, which stays where it is."""
+    _call("cuMemHostRegister_v2", ctypes.c_void_p(address), ctypes.c_size_t(length), 2)
+    seen = ctypes.c_ulonglong()
+    _call("cuMemHostGetDevicePointer_v2", ctypes.byref(seen), ctypes.c_void_p(address), 0)
+    return seen.value
+
+
+def plain(nbytes: int) -> int:
+    """Address of device memory of this process alone."""
+    made = ctypes.c_ulonglong()
+    _call("cuMemAlloc_v2", ctypes.byref(made), ctypes.c_size_t(nbytes))
+    return made.value
+
+
+def zeroed(address: int, nbytes: int) -> None:
+    _call("cuMemsetD8_v2", ctypes.c_ulonglong(address), ctypes.c_ubyte(0), ctypes.c_size_t(nbytes))
+
+
+def forget(address: int) -> None:
+    _call("cuMemFree_v2", ctypes.c_ulonglong(address))
+
+
+def load_module(image: bytes) -> int:
+    made = ctypes.c_void_p()
+    _call("cuModuleLoadData", ctypes.byref(made), ctypes.c_char_p(image))
+    return int(made.value or 0)
+
+
+def unload_module(module: int) -> None:
+    _call("cuModuleUnload", ctypes.c_void_p(module))
+
+
+class Function:
+    """A kernel of a loaded module and how it is launched: threads a block, dynamic shared bytes, blocks a cluster."""
+
+    __slots__ = ("clusters", "cooperative", "handle", "shared", "threads")
+
+    def __init__(self, handle: int, threads: int, shared: int, clusters: int, cooperative: bool) -> None:
+        self.handle, self.threads, self.shared, self.clusters, self.cooperative = handle, threads, shared, clusters, cooperative
+
+
+_MAX_DYNAMIC_SHARED, _NON_PORTABLE_CLUSTER = 8, 14
+_SHARED_WITHOUT_ASKING = 48 << 10
+_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _SPREAD = 2, 4, 5, 1
+
+
+def function(module: int, name: str, threads: int, shared: int = 0, clusters: int = 1, cooperative: bool = False) -> Function:
+    made = ctypes.c_void_p()
+    _call("cuModuleGetFunction", ctypes.byref(made), ctypes.c_void_p(module), name.encode())
+    if shared > _SHARED_WITHOUT_ASKING:
+        _call("cuFuncSetAttribute", made, _MAX_DYNAMIC_SHARED, shared)
+    if clusters > 8:
+        _call("cuFuncSetAttribute", made, _NON_PORTABLE_CLUSTER, 1)
+    return Function(int(made.value or 0), threads, shared, clusters, cooperative)
+
+
+class _Attribute(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_int), ("pad", ctypes.c_char * 4), ("value", ctypes.c_uint * 16))
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint), ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.POINTER(_Attribute)), ("count", ctypes.c_uint),
+    )  # fmt: skip
+
+
+def launch(what: Function, grid: tuple[int, int, int], arguments: Any, on: int) -> None:
+    """One launch. arguments: a ctypes array of pointers to the values; may be longer than the kernel's parameters."""
+    x, y, z = grid
+    if what.clusters == 1 and not what.cooperative:
+        _call(
+            "cuLaunchKernel", ctypes.c_void_p(what.handle), x, y, z, what.threads, 1, 1, what.shared, ctypes.c_void_p(on), arguments, None
+        )
+        return
+    attributes = (_Attribute * 3)()
+    count = 0
+    if what.cooperative:
+        attributes[count].id, attributes[count].value[0] = _COOPERATIVE, 1
+        count += 1
+    if what.clusters != 1:
+        attributes[count].id = _CLUSTER
+        attributes[count].value[:3] = [what.clusters, 1, 1]
+        attributes[count + 1].id, attributes[count + 1].value[0] = _CLUSTER_POLICY, _SPREAD
+        count += 2
+    extents, block = (ctypes.c_uint * 3)(x * what.clusters, y, z), (ctypes.c_uint * 3)(what.threads, 1, 1)
+    config = _Launch(extents, block, what.shared, ctypes.c_void_p(on), attributes, count)
+    _call("cuLaunchKernelEx", ctypes.byref(config), ctypes.c_void_p(what.handle), arguments, None)
 
 
 class _Interface:

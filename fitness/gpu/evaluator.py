@@ -1,34 +1,41 @@
 """The cascade on a GPU: `fitness.measuring` with a GPU's station.
 
-What does not rest on the runner's word: inputs, references, poison, guards and verdicts are the referee's, in allocations that the runner
-maps but does not own; the clock stops when the referee's own gather of sampled output words is through, and these words must still be the
-same when every output of the batch is checked. Work left behind, skipped, or faked is a wrong or a changed output.
+What does not rest on a kernel's word: inputs, references, poison, guards and verdicts are the referee's, in allocations that the runner
+maps but does not own. A Triton file never reaches the device's process: it is run where it is built, on tensors without data, and what the
+device gets is machine code and a list of launches (`fitness.gpu.plan`). So no library can be called for the work, none of its host code is
+near the clock, nothing runs before the gate or behind the mark, and a call may depend on nothing but its arguments. Files whose launches
+cannot be written down, and CUDA files, are *hosted*: their host code runs in a single-use process, and the clock stops when the referee's
+own gather of sampled output words is through, which must still be the same when every output of the batch is checked.
 
-What does, and so is not guaranteed: that a Triton kernel does the work itself and calls no library. The syntax allow-list refuses torch,
-and a dispatch mode in the runner raises for every torch operator, but both live in reach of Python code that gets past the list; no census
-of the kernels really launched is taken by the driver. A kernel that stays on the device after `done` could read what is filled in before
-the next `go`: the runner's process is stopped meanwhile, its context is not. Contents repeat from round to round at other addresses; a
-kernel that profits by more than REPEATED from that is refused, one that profits by less is not noticed. The runner may start programs (its
-Triton may have to assemble a specialisation) within its namespaces: without network, without a writable file outside its own folder.
+What is not guaranteed: hosted code could call a library within what its allow-list leaves, or stay on the device after `done` and read what
+is filled in before the next `go` (the process is stopped meanwhile, its context is not); the device memory that it takes for itself is not
+limited. Contents repeat from round to round; a kernel that profits by more than REPEATED from that is refused, one that profits by less is
+not noticed.
 """
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from archive.evaluation import Diagnostic, Evaluation, Outcome, Samples
 from archive.tunables import Value
+from fitness.certify import certify
 from fitness.gpu.device import GpuDevice
-from fitness.gpu.station import SEARCH_BASELINE, gpu_baselines
+from fitness.gpu.station import SEARCH_BASELINE, SLOT_BYTES, gpu_baselines
 from fitness.measuring import KERNEL, MeasuringEvaluator
 from fitness.problem import Problem, ProblemError
-from fitness.protocol import Bar, EvaluationSettings, Prepared
-from fitness.targets.base import Target, TargetError
+from fitness.protocol import Bar, Certificate, EvaluationSettings, Prepared
+from fitness.proving import proofs
+from fitness.targets.base import Artifact, Target, TargetError
 
 __all__ = ["GpuEvaluator"]
 
+CLOCK_CORES = 2
+"""For the process that measures and for the launcher that waits for the device."""
 REPEATED = 0.6
 """A kernel whose later rounds take less than this share of its first is refused: it profits from contents it has seen."""
 
@@ -40,7 +47,11 @@ class GpuEvaluator(MeasuringEvaluator):
     """
 
     baseline = SEARCH_BASELINE
-    held_cores: frozenset[int] = frozenset()  # the device is another
+
+    @property
+    def held_cores(self) -> frozenset[int]:  # the device is another, but its clock is read by a process that must not wait for a core
+        cores = sorted(os.sched_getaffinity(0))
+        return frozenset(cores[-CLOCK_CORES:]) if len(cores) >= 4 * CLOCK_CORES else frozenset()
 
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         super().__init__(problem, target.bound(problem) if hasattr(target, "bound") else target, settings)
@@ -71,8 +82,45 @@ class GpuEvaluator(MeasuringEvaluator):
         if ending is not None:
             ending()
 
+    def _verify(self, sitting: Any, lane: Any) -> None:
+        """The calls of `proofs`, those on one shape revealed together. Raises `Refused`."""
+        together: dict[str, list[Any]] = defaultdict(list)
+        repeated: list[Any] = []
+        for case, twice in proofs(self.problem, self.station.supply):
+            (repeated if twice else together[case.label]).append(case)
+        for cases in together.values():  # small shapes come first
+            most = max(1, SLOT_BYTES // self.problem.footprint(cases[0].sizes))
+            for begin in range(0, len(cases), most):
+                sitting.prove(lane, cases[begin : begin + most])
+        for case in repeated:
+            sitting.twice(lane, case)
+
+    def certify(self, prepared: Prepared, seed: Prepared | None = None) -> Certificate:
+        """Every process of a kernel is a fresh one, and it is built for the held-out shapes."""
+        referee = self.station.referee
+        referee.single_use = True
+        try:
+            return certify(self.station, self.environment(), prepared, seed, self._held_out)
+        finally:
+            referee.single_use = False
+
+    def _held_out(self, prepared: Prepared) -> Artifact:
+        from fitness.targets.triton import TritonTarget
+
+        if isinstance(self.target, TritonTarget):
+            return self.target.build(prepared.kernel, held_out=True)
+        return self._artifact(prepared)
+
     def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
         evaluation = super()._measure(prepared, bar)
+        referee = self.station.referee
+        if _damaged(evaluation) and referee.secondhand:
+            self.station.pool.doubt()  # what another kernel left in its process or in memory may have been the reason
+            referee.single_use = True
+            try:
+                evaluation = super()._measure(prepared, bar)
+            finally:
+                referee.single_use = False
         ratio = _later_to_first(evaluation.samples)
         if not evaluation.ok or ratio >= REPEATED:
             return evaluation
@@ -90,9 +138,12 @@ class GpuEvaluator(MeasuringEvaluator):
         }
 
 
+def _damaged(evaluation: Evaluation) -> bool:
+    """Whether it ended as a kernel may also end that finds its process or its memory spoiled."""
+    return evaluation.outcome in (Outcome.CRASH, Outcome.WRONG) or any(d.reason == "guard_broken" for d in evaluation.diagnostics)
+
+
 def _later_to_first(samples: tuple[Samples, ...]) -> float:
     """Smallest ratio over shapes of the median of later times to the first, each relative to the baseline's."""
     ratios = [s.seconds / s.baseline for s in samples if len(s.seconds) > 2]
     return min((float(np.median(r[1:]) / r[0]) for r in ratios), default=1.0)
-
-

@@ -9,8 +9,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fitness.gpu import compiling, wire
 
 __all__ = ["serve"]
@@ -40,6 +38,7 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
 
 def _repair() -> None:
     """Triton's interpreter holds bfloat16 as its bit patterns, and its `tl.dot` multiplies those as integers."""
+    import numpy as np  # the zygote has no packages on its path yet when it loads this file
     import triton.language as tl
     from triton.runtime import interpreter
 

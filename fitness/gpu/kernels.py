@@ -1,11 +1,14 @@
-"""The referee's own device kernels: a secret gather of sampled bytes, and one-pass comparison of outputs. Imports triton: import lazily."""
+"""The referee's own device kernels: a secret gather of sampled bytes, one-pass comparison of outputs, unequal words, broken guards.
+
+Imports triton: import lazily.
+"""
 
 # mypy: ignore-errors
 
 import triton
 import triton.language as tl
 
-__all__ = ["compare", "gather"]
+__all__ = ["accept", "compare", "differ", "gather", "guarded"]
 
 
 @triton.jit
@@ -47,3 +50,51 @@ def compare(got, expected, half, slack, partial, count, cols, limit, HAS_SLACK: 
     tl.store(base + 1, tl.sum(tl.where(mask, error * error, 0.0), axis=0))
     tl.store(base + 2, tl.sum(beyond.to(tl.float32), axis=0))
     tl.store(base + 3, tl.sum(bad.to(tl.float32), axis=0))
+
+
+@triton.jit
+def accept(got, expected, half, found, count, cols, limit, BLOCK: tl.constexpr):
+    """Adds to found[0] the sum of squared errors, to found[1] the elements over the limit or of unequal finiteness."""
+    squares = tl.zeros((BLOCK,), tl.float32)
+    beyond = tl.zeros((BLOCK,), tl.float32)
+    for begin in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+        at = tl.max_contiguous(tl.multiple_of(begin + tl.arange(0, BLOCK), BLOCK), BLOCK)
+        mask = at < count
+        y = tl.load(expected + at, mask=mask, other=0.0).to(tl.float32)
+        x = tl.load(got + at, mask=mask, other=0.0).to(tl.float32)
+        scale = tl.abs(y) + tl.load(half + at // cols, mask=mask, other=1.0)
+        both = (tl.abs(x) < float("inf")) & (tl.abs(y) < float("inf"))
+        same = (x == y) | ((x != x) & (y != y))
+        error = tl.where(both, tl.abs(x - y), 0.0)
+        squares += error * error
+        s = tl.where(error > 0.0, error / scale, 0.0)
+        beyond += tl.where(mask & ((s > limit) | ((both == 0) & (same == 0))), 1.0, 0.0)
+    tl.atomic_add(found, tl.sum(squares, axis=0).to(tl.float64))
+    tl.atomic_add(found + 1, tl.sum(beyond, axis=0).to(tl.float64))
+
+
+@triton.jit
+def differ(left, right, found, count, BLOCK: tl.constexpr):
+    """Adds to found[0] the number of unequal words."""
+    unequal = tl.zeros((BLOCK,), tl.int32)
+    for begin in range(tl.program_id(0) * BLOCK, count, tl.num_programs(0) * BLOCK):
+        at = tl.max_contiguous(tl.multiple_of(begin + tl.arange(0, BLOCK), BLOCK), BLOCK)
+        mask = at < count
+        a = tl.load(left + at, mask=mask, other=0)
+        b = tl.load(right + at, mask=mask, other=0)
+        unequal += (a != b).to(tl.int32)
+    tl.atomic_add(found, tl.sum(unequal, axis=0))
+
+
+@triton.jit
+def guarded(regions, found, PER_SLOT: tl.constexpr, BLOCK: tl.constexpr):
+    """Adds to found[slot, 0] of (slots, 4) the bytes that are no longer a guard's. regions: (address, bytes), PER_SLOT of them a slot."""
+    region = tl.program_id(0)
+    address = tl.load(regions + 2 * region)
+    length = tl.load(regions + 2 * region + 1)
+    broken = tl.zeros((BLOCK,), tl.int32)
+    for begin in range(0, length, BLOCK):
+        at = begin + tl.arange(0, BLOCK)
+        byte = tl.load(address.to(tl.pointer_type(tl.uint8)) + at, mask=at < length, other=0xA5)
+        broken += (byte != 0xA5).to(tl.int32)
+    tl.atomic_add(found + region // PER_SLOT * 4, tl.sum(broken, axis=0))

@@ -2,7 +2,7 @@
 
 It returns its outputs; copying them into the destinations is part of the call. Used where candidates run (a GPU's runner, a child that
 verifies without one), so it imports nothing but torch and travels into the sandbox as it is. A *setting* says how a callable is made:
-  {"style": "module" | "function", "entry": name, "seed": int, "init": tree, "data": {sizes: tree}}
+  {"style": "module" | "function", "entry": name, "seed": int, "init": tree, "data": {sizes: tree}, "modules": {name: text}}
 A *tree* is JSON: ["t", i] an input, ["o", i] an output's buffer, ["c", value], ["l" | "u", [trees]] a list or tuple, ["d", [[key, tree]]].
 """
 
@@ -13,11 +13,12 @@ import mmap
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Wrapped", "encoded", "rebuilt", "serve", "sizes_key", "tensors_in"]
+__all__ = ["Wrapped", "encoded", "loaded", "rebuilt", "serve", "sizes_key", "summary", "tensors_in"]
 
 
 def sizes_key(sizes: Sequence[int]) -> str:
@@ -68,6 +69,18 @@ def tensors_in(value: Any) -> list[Any]:
     raise TypeError(f"the result holds a {type(value).__name__}; tensors are expected")
 
 
+def loaded(file: Path, setting: dict[str, Any], device: str, compiled: dict[str, Any] | None = None) -> Wrapped:
+    """A candidate's file, run and wrapped; the modules that a task lends to it can be imported by it."""
+    import types
+
+    from fitness.gpu import compiling
+
+    for name, text in setting.get("modules", {}).items():
+        lent = sys.modules[name] = types.ModuleType(name)
+        exec(compile(text, f"<{name}>", "exec"), lent.__dict__)
+    return Wrapped(compiling.load_source(file), setting, device, compiled)
+
+
 def _seeded(seed: int) -> None:
     import torch
 
@@ -101,7 +114,7 @@ class Wrapped:
                 entry = entry(*rebuilt(setting["init"], ()))
             if any(value.device.type != device for value in entry.state_dict().values()):
                 entry = entry.to(device)
-            self.parameters = _summary(entry)
+            self.parameters = summary(entry)
         self._function: Callable[..., Any] = entry if compiled is None else torch.compile(entry, **compiled)
 
     def __call__(self, inputs: Sequence[Any], outputs: Sequence[Any], sizes: Sequence[int]) -> None:
@@ -120,7 +133,7 @@ class Wrapped:
             destination.copy_(result)
 
 
-def _summary(module: Any) -> list[list[Any]]:
+def summary(module: Any) -> list[list[Any]]:
     """[name, shape, sum of magnitudes] of every parameter and buffer: enough to see that two modules were not made alike."""
     import torch
 
@@ -137,7 +150,7 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
     """
     import torch
 
-    from fitness.gpu import compiling, wire
+    from fitness.gpu import wire
 
     request, _ = wire.receive(channel)
     file = Path(home) / "kernel.py"
@@ -148,7 +161,7 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
         while True:
             message, fds = wire.receive(channel)
             try:
-                wrapped = wrapped or Wrapped(compiling.load_source(file), request["setting"], "cpu")
+                wrapped = wrapped or loaded(file, request["setting"], "cpu")
                 views = [_view(fd, argument) for fd, argument in zip(fds, message["arguments"], strict=True)]
                 inputs = [view for view, argument in zip(views, message["arguments"], strict=True) if argument["role"] == "input"]
                 outputs = views[len(inputs) :]

@@ -1,23 +1,25 @@
 """The GPU runner: loads one untrusted program and calls it on shared device memory when told to. Runs in a child of the zygote.
 
 Nothing it says is a verdict: an error is a claim against itself, `done` only lets the referee take its snapshot. Requests:
-  load   {kind, entry, mode, deny} + [artifact]          → {"ok": true}
+  load   {kind, entry, mode, gate, setting} + [artifact] (+ [page, gate image]) → {"ok": true, "gate": bool}
   size   {sizes}                                         → {"workspace": bytes}
   attach {slot, sizes, buffers: [{role, dtype, shape, offset, length}]} + one descriptor a buffer → {"ok": true}
-  batch  {slots: [...], deliver}                         → {"done": true}
+  batch  {slots: [...], deliver, serial?}                → {"armed": true} where there is a serial, then {"done": true}
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import socket
 import traceback
 from pathlib import Path
 from typing import Any
 
-from fitness.gpu import compiling, driver, wire
+from fitness.gpu import compiling, driver, module, wire
+from fitness.gpu.gate import Gate
 
 __all__ = ["serve"]
 
@@ -44,12 +46,13 @@ class _Program:
         self.kind: str = message["kind"]
         self.mode: str = message.get("mode", "")
         self.workspace: Any = None
+        self.wrapped: module.Wrapped | None = None
         with open(fd, "rb", closefd=False) as file:
             content = file.read()
         if self.kind == "triton":
-            module = compiling.load_source(compiling.unpack(content, home))
-            self.function: Any = module.launch
-            self.workspace = getattr(module, "workspace", None)
+            source = compiling.load_source(compiling.unpack(content, home))
+            self.function: Any = source.launch
+            self.workspace = getattr(source, "workspace", None)
         elif self.kind == "cuda":
             (home / "kernel.so").write_bytes(content)
             library = ctypes.CDLL(str(home / "kernel.so"))
@@ -58,6 +61,9 @@ class _Program:
             with contextlib.suppress(AttributeError):
                 self.workspace = library.workspace
                 self.workspace.restype = ctypes.c_size_t
+        elif message.get("setting"):
+            (home / "module.py").write_bytes(content)
+            self.wrapped = module.loaded(home / "module.py", json.loads(message["setting"]), "cuda", _options(self.mode))
         else:
             (home / "baseline.py").write_bytes(content)
             self.function = _torch_function(getattr(compiling.load_source(home / "baseline.py"), message["entry"]), self.mode)
@@ -72,11 +78,18 @@ class _Program:
 def _torch_function(function: Any, mode: str) -> Any:
     import torch
 
-    if mode == "eager":
-        return function
+    options = _options(mode)
+    return function if options is None else torch.compile(function, **options)
+
+
+def _options(mode: str) -> dict[str, Any] | None:
+    """Of torch.compile; None for code that is called as it is."""
+    if mode in ("", "eager"):
+        return None
+    import torch
+
     torch._dynamo.config.cache_size_limit = 64
-    options = {"dynamic": False} | ({"mode": "max-autotune-no-cudagraphs"} if mode == "max_autotune" else {})
-    return torch.compile(function, **options)
+    return {"dynamic": False} | ({"mode": "max-autotune-no-cudagraphs"} if mode == "max_autotune" else {})
 
 
 class _Session:
@@ -86,6 +99,7 @@ class _Session:
         self._program: _Program | None = None
         self._calls: dict[int, tuple[list[Any], list[Any], Any, list[int]]] = {}
         self._kept: list[Any] = []
+        self._gate: Gate | None = None
 
     def run(self) -> None:
         wire.send(self._channel, {"hello": True})
@@ -109,7 +123,14 @@ class _Session:
         torch.cuda.init()
         torch.zeros(1, device="cuda")
         self._program = _Program(message, fds[0], self._home)
-        return {"ok": True, "workspace": self._program.workspace is not None}
+        why = ""
+        if message.get("gate"):
+            try:
+                with open(fds[2], "rb", closefd=False) as file:
+                    self._gate = Gate(fds[1], file.read())
+            except Exception as error:
+                why = f"{type(error).__name__}: {error}"
+        return {"ok": True, "workspace": self._program.workspace is not None, "gate": self._gate is not None, "why": why}
 
     def _size(self, message: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         assert self._program is not None
@@ -136,11 +157,31 @@ class _Session:
         program = self._program
         assert program is not None
         calls = [self._calls[slot] for slot in message["slots"]]
-        if program.kind == "torch":
+        serial, on = message.get("serial"), int(torch.cuda.current_stream().cuda_stream)
+        if serial is not None:
+            assert self._gate is not None
+            self._gate.queue(serial, on)
+        self._call(program, calls, message["deliver"])
+        if serial is not None:
+            assert self._gate is not None
+            self._gate.mark(serial, on)
+            wire.send(self._channel, {"armed": True})
+        torch.cuda.synchronize()
+        return {"done": True}
+
+    @staticmethod
+    def _call(program: _Program, calls: list[tuple[list[Any], list[Any], Any, list[int]]], deliver: bool) -> None:
+        import torch
+
+        if program.wrapped is not None:
+            with torch.no_grad():
+                for inputs, outputs, _scratch, sizes in calls:
+                    program.wrapped(inputs, outputs, sizes)
+        elif program.kind == "torch":
             with torch.no_grad():
                 for inputs, outputs, _scratch, _sizes in calls:
                     results = program.function(*inputs)
-                    if message["deliver"]:
+                    if deliver:
                         given = results if isinstance(results, (tuple, list)) else (results,)
                         for destination, result in zip(outputs, given, strict=True):
                             destination.copy_(result)
@@ -155,8 +196,6 @@ class _Session:
                 pointers = [ctypes.c_void_p(each.data_ptr()) for each in (*inputs, *outputs)]
                 place = ctypes.c_void_p(None if scratch is None else scratch.data_ptr())
                 program.function(*pointers, place, *(ctypes.c_int64(size) for size in sizes), stream)
-        torch.cuda.synchronize()
-        return {"done": True}
 
 
 def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:

@@ -1,16 +1,18 @@
 """Interleaved, checked batches of several programs on the same fresh inputs: how anything is verified or timed on a GPU.
 
-A *round* of one shape gives every lane a batch of 2n calls and one of n; its time per call is the difference over n. What a batch costs
-beside its calls (messages, launches, the switch between processes, the snapshot) is in both and drops out. The order of lanes reverses
-from round to round. Every output of every batch of an untrusted lane is checked.
+A *round* of one shape gives every lane batches of two sizes; its time per call is the slope between them, so what a batch costs beside its
+calls drops out. Behind the gate (`fitness.gpu.gate`) that is some microseconds, and one small and one large batch are enough; hosted, it is
+a millisecond of messages, launches and switches between processes that varies by a tenth to a third, and batches are longer and repeated.
+The order of lanes reverses from round to round. Every output of every batch of an untrusted lane is checked.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,10 @@ from archive.evaluation import Diagnostic, Outcome
 from fitness.failure import RunnerFailure
 from fitness.gpu import compare
 from fitness.gpu.cases import GpuCase, GpuSupply
-from fitness.gpu.referee import COMPILING, GpuReferee, GpuRunner, still_the_same
+from fitness.gpu.clock import Expired
+from fitness.gpu.handle import COMPILING, Batch, GpuRunner, still_the_same
+from fitness.gpu.planned import PlannedRunner
+from fitness.gpu.referee import GpuReferee
 from fitness.gpu.slots import GpuSlot
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
@@ -31,11 +36,26 @@ if TYPE_CHECKING:
 __all__ = ["GpuLane", "GpuSitting", "SlotPool"]
 
 REPEATS = 3
-"""Batches of each size in a round."""
+"""Hosted batches of each size in a round."""
 RETRIES = 3
 """How often a round whose slope is impossible is measured before that is believed."""
 PLAUSIBLE = 0.8
 """Share of the least possible time under which a slope is measured again."""
+LASTING = 2e-3
+"""Seconds that the larger gated batch should last, as far as slots reach."""
+SMALLER = 4
+"""How many times fewer calls the smaller gated batch has."""
+LEAST = 4
+"""Calls of the larger gated batch at least."""
+STRAY = 0.15
+"""Share of the smaller batch by which what a batch costs beside its calls may stray (and by STRAY_SECONDS) before it is measured again."""
+STRAY_SECONDS = 30e-6
+EXPIRIES = 2
+"""Gates that may open by themselves before a program is timed without one."""
+BESIDE = 10e-6
+"""Seconds that a gated batch costs beside its calls: opening the gate, the first call's cold start, the mark."""
+ROUGH = 3e-3
+"""Seconds a call from which an ungated batch says enough about the length of gated ones."""
 
 
 class SlotPool:
@@ -57,6 +77,24 @@ class SlotPool:
             slots.append(GpuSlot(self._problem, sizes))
         return slots[:count]
 
+    def seat(self, cases: Sequence[GpuCase], *, anywhere: bool) -> list[GpuSlot]:
+        """A slot for each case of one shape. anywhere: a secret one; else the slot that holds it already, where there is one."""
+        sizes = cases[0].sizes
+        self.take(sizes, len(cases))
+        slots = list(self._slots[shape_label(sizes)])
+        if anywhere:
+            return random.SystemRandom().sample(slots, len(cases))
+        wanted = {case.number for case in cases}
+        holding = {slot.holds: slot for slot in slots if slot.holds in wanted}
+        free = iter([slot for slot in reversed(slots) if slot.holds not in wanted or holding[slot.holds] is not slot])
+        return [holding[case.number] if case.number in holding else next(free) for case in cases]
+
+    def doubt(self) -> None:
+        """Forgets what slots hold and makes their guards anew: something wrote, or may have written, where nobody looked."""
+        for slots in self._slots.values():
+            for slot in slots:
+                slot.restore()
+
     def clear(self) -> None:
         for slots in self._slots.values():
             for slot in slots:
@@ -74,6 +112,20 @@ class GpuLane:
     proven: set[str] = field(default_factory=set)
     """Shapes on which a trusted lane was found right."""
     workspaces: dict[str, GpuSlot | None] = field(default_factory=dict)
+    pace: dict[str, float] = field(default_factory=dict)
+    """Seconds per call as far as known, by shape."""
+    steady: set[str] = field(default_factory=set)
+    """Shapes whose pace comes from gated batches."""
+    expiries: int = 0
+
+    @property
+    def gated(self) -> bool:
+        return self.runner.gated and self.expiries < EXPIRIES
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the process runs host code of a kernel's author."""
+        return not self.trusted and not isinstance(self.runner, PlannedRunner)
 
     def close(self) -> None:
         self.runner.close()
@@ -100,13 +152,18 @@ class GpuSitting:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        begin = time.perf_counter()
         for lane in self._lanes.values():
             if not lane.trusted:
                 lane.close()
+                if lane.hosted:
+                    self._pool.doubt()
         self._lanes.clear()
+        self.cost["close"] += time.perf_counter() - begin
 
-    def seat(self, name: str, program: Program, *, trusted: bool = False) -> GpuLane:
-        """Loads `program` in a fresh runner; a baseline's is kept between sittings. Raises `Refused`."""
+    def seat(self, name: str, program: Program, *, trusted: bool = False, judged: bool = True) -> GpuLane:
+        """Loads `program` in a runner; a baseline's is kept between sittings. judged: as for a CPU; nothing goes unjudged here. Raises
+        `Refused`."""
         start = time.perf_counter()
         trusted = trusted or program.kind == "torch"
         try:
@@ -131,72 +188,88 @@ class GpuSitting:
         """One checked call. Raises `Refused`."""
         return self._batch(lane, [case])
 
+    def prove(self, lane: GpuLane, cases: Sequence[GpuCase]) -> None:
+        """Checked calls on cases of one shape, revealed together. Raises `Refused`."""
+        self._batch(lane, list(cases))
+
     def twice(self, lane: GpuLane, case: GpuCase) -> None:
         """Two checked calls on one case; where the problem is `deterministic` they have to agree bit for bit. Raises `Refused`."""
         import torch
 
-        self.call(lane, case)
-        first = [output.clone() for output in self._pool.take(case.sizes, 1)[0].outputs]
-        self.call(lane, case)
-        second = self._pool.take(case.sizes, 1)[0].outputs
-        if self._problem.deterministic and not all(torch.equal(one, other) for one, other in zip(first, second, strict=True)):
+        first: list[Any] = []
+        for _ in range(2):
+            slots = self._pool.seat([case], anywhere=lane.hosted)
+            self._batch(lane, [case], slots=slots)
+            if self._problem.deterministic and not first:
+                first = [output.clone() for output in slots[0].outputs]
+        if self._problem.deterministic and not all(torch.equal(one, other) for one, other in zip(first, slots[0].outputs, strict=True)):
             text = "Two calls on the same inputs differ; they have to agree bit for bit (the problem is deterministic). Look for a race."
             raise Refused(lane.name, Outcome.WRONG, _placed(Diagnostic("verify", "not_repeatable", text), case))
 
-    def _batch(self, lane: GpuLane, cases: list[GpuCase], *, deliver: bool = False) -> float:
-        """Seconds of one checked batch, a case each call. Raises `Refused`."""
+    def _batch(
+        self, lane: GpuLane, cases: list[GpuCase], *, deliver: bool = False, gated: bool = False, slots: list[GpuSlot] | None = None
+    ) -> float:
+        """Seconds of one checked batch, a case each call. Raises `Refused`, and `Expired` where it is gated."""
         first = cases[0]
         begin = time.perf_counter()
         try:
-            slots = self._attached(lane, first.sizes, len(cases))
-            self.cost["attach"] += time.perf_counter() - begin
+            slots = slots or self._pool.seat(cases, anywhere=lane.hosted)
+            self._attach(lane, first.sizes, slots)
+            attached = time.perf_counter()
+            self.cost["attach"] += attached - begin
             for slot, case in zip(slots, cases, strict=True):
-                slot.fill(case.inputs)
+                slot.fill(case)
                 slot.poison()
             workspace = lane.workspaces.get(first.label)
             if workspace is not None:
                 workspace.poison()
+            if gated:
+                self._station.flush_cache()
             patience = COMPILING if lane.trusted else self.call_timeout
             filled = time.perf_counter()
-            self.cost["fill"] += filled - begin
-            batch = lane.runner.batch(slots, patience, deliver=deliver)
+            self.cost["fill"] += filled - attached
+            batch = lane.runner.timed(slots, patience) if gated else lane.runner.batch(slots, patience, deliver=deliver)
         except RunnerFailure as failure:
             raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, first)) from failure
         returned = time.perf_counter()
         self.cost["kernel"] += batch.seconds
+        self.cost["reveal"] += returned - filled - batch.seconds
         self.cost["calls"] += len(cases)
+        if not gated:
+            lane.pace[first.label] = batch.seconds / len(cases)
         if not lane.trusted or deliver:
             self._check(lane, cases, slots, batch)
         self.cost["check"] += time.perf_counter() - returned
         return batch.seconds
 
-    def _check(self, lane: GpuLane, cases: list[GpuCase], slots: list[GpuSlot], batch: Any) -> None:
-        import torch
-
-        right = [compare.right(self._problem, case, slot.outputs) for case, slot in zip(cases, slots, strict=True)]
-        intact = [slot.intact(case.inputs) for case, slot in zip(cases, slots, strict=True)]
-        verdicts = torch.stack([still_the_same(batch), *intact, *right]).tolist()
-        if not verdicts[0]:
+    def _check(self, lane: GpuLane, cases: list[GpuCase], slots: list[GpuSlot], batch: Batch) -> None:
+        same = still_the_same(batch) if batch.addresses else True
+        intact, right = compare.verdicts(self._problem, cases, slots)
+        if not bool(same):
             text = "Outputs changed after the clock had stopped: the kernel left work running behind its return."
-            raise Refused(lane.name, Outcome.REJECTED, _placed(Diagnostic("time", "off_clock_work", text), cases[0]))
-        for number, (case, slot) in enumerate(zip(cases, slots, strict=True)):
-            if not verdicts[1 + number]:
+            raise self._condemned(lane, Diagnostic("time", "off_clock_work", text), cases[0])
+        for case, slot, untouched, good in zip(cases, slots, intact, right, strict=True):
+            if not untouched:
                 text = f"The kernel wrote where it may not: {slot.why_broken(self._problem, case.inputs)}."
-                raise Refused(lane.name, Outcome.REJECTED, _placed(Diagnostic("verify", "guard_broken", text), case))
-            if not verdicts[1 + len(cases) + number]:
+                raise self._condemned(lane, Diagnostic("verify", "guard_broken", text), case)
+            if not good:
                 wrong = compare.judge(self._problem, case, slot.outputs)
                 if wrong is not None:
                     raise Refused(lane.name, Outcome.WRONG, wrong)
 
-    def _attached(self, lane: GpuLane, sizes: Sizes, count: int) -> list[GpuSlot]:
+    def _condemned(self, lane: GpuLane, finding: Diagnostic, case: GpuCase) -> Refused:
+        """It broke a rule of the protocol: its process is not used again."""
+        lane.runner.kill()
+        self._pool.doubt()
+        return Refused(lane.name, Outcome.REJECTED, _placed(finding, case))
+
+    def _attach(self, lane: GpuLane, sizes: Sizes, slots: list[GpuSlot]) -> None:
         label = shape_label(sizes)
         if label not in lane.workspaces:
             needed = lane.runner.workspace_bytes(list(sizes.values()), self._station.workspace_limit)
             lane.workspaces[label] = GpuSlot(None, sizes, workspace=needed) if needed else None
-        slots = self._pool.take(sizes, count)
         for slot in slots:
             lane.runner.attach(slot, lane.workspaces[label])
-        return slots
 
     # -- rounds --------------------------------------------------------------------------------------------------------------------
 
@@ -214,10 +287,53 @@ class GpuSitting:
         if self._flip:
             lanes.reverse()
         self._flip = not self._flip
+        return sizes, {lane.name: self._seconds(lane, supply, sizes) for lane in lanes}
+
+    def _seconds(self, lane: GpuLane, supply: GpuSupply, sizes: Sizes) -> float:
+        """Seconds per call of one lane in this round. Raises `Refused`."""
         most = self._station.batch_size(sizes)
+        while lane.gated:
+            try:
+                return self._paced(lane, supply, sizes, most)
+            except Expired:
+                lane.expiries += 1
+                self.cost["expiries"] += 1
+        most = max(2, most // 2)
         n = random.SystemRandom().randint(max(1, (3 * most + 3) // 4), most)
-        pool = supply.pool(sizes, 3 * n)
-        return sizes, {lane.name: self._slope(lane, pool, n) for lane in lanes}
+        return self._slope(lane, supply.pool(sizes, 3 * n), n)
+
+    def _paced(self, lane: GpuLane, supply: GpuSupply, sizes: Sizes, most: int) -> float:
+        """Seconds per call from two gated batches, whose sizes vary. A pair that says that the device was faster than it can be, or that a
+        batch costs something else beside its calls than a gate does, was disturbed, and is measured again; the least strange one counts.
+        Raises `Refused`, `Expired`."""
+        label, floor, secret = shape_label(sizes), self._station.floor(sizes), random.SystemRandom()
+        pace = lane.pace.get(label, 0.0)
+        pace = pace if pace > ROUGH or label in lane.steady else floor
+        kept: tuple[float, float, float] | None = None
+        for _attempt in range(RETRIES):
+            large = min(most, max(LEAST, math.ceil(LASTING / pace) - secret.randint(0, 1)))
+            small = max(1, large // SMALLER)
+            seconds = {}
+            for n in secret.sample((small, large), 2):
+                seconds[n] = self._batch(lane, supply.pool(sizes, n), gated=True)
+            slope = (seconds[large] - seconds[small]) / (large - small)
+            beside = seconds[small] - small * slope
+            stray = abs(beside - BESIDE) / (STRAY * seconds[small] + STRAY_SECONDS)
+            if slope <= PLAUSIBLE * floor:
+                stray += 1.0
+            if kept is None or stray < kept[0]:
+                kept = stray, slope, beside
+            if stray <= 1.0:
+                break
+            self.cost["retries"] += 1
+        assert kept is not None
+        _stray, slope, beside = kept
+        if slope <= 0:
+            raise Refused(lane.name, Outcome.REJECTED, _no_slope(label, small, large))
+        lane.pace[label] = slope
+        lane.steady.add(label)
+        self._station.overheads[lane.name].append(beside)
+        return slope
 
     def _slope(self, lane: GpuLane, pool: list[GpuCase], n: int) -> float:
         """Seconds per call: batches of 2n and of n, repeated in a secret order, the fastest of each kept. What disturbs a batch (a switch
@@ -232,11 +348,15 @@ class GpuSitting:
                 fastest[which] = min(fastest[which], self._batch(lane, batches[which]))
             slope = (fastest[0] - fastest[1]) / n
             if slope > PLAUSIBLE * floor or (slope > 0 and attempt == RETRIES - 1):
-                self._station.overheads[lane.name].append((2 * fastest[1] - fastest[0]) / (n * slope))
+                self._station.overheads[lane.name].append(2 * fastest[1] - fastest[0])
                 return slope
             self.cost["retries"] += 1
-        text = f"A batch of {2 * n} calls took no longer than one of {n}, {RETRIES} times: the time is not believed."
-        raise Refused(lane.name, Outcome.REJECTED, Diagnostic("time", "impossible_time", text, {"shape": pool[0].label}))
+        raise Refused(lane.name, Outcome.REJECTED, _no_slope(pool[0].label, n, 2 * n))
+
+
+def _no_slope(label: str, small: int, large: int) -> Diagnostic:
+    text = f"A batch of {large} calls took no longer than one of {small}, {RETRIES} times: the time is not believed."
+    return Diagnostic("time", "impossible_time", text, {"shape": label})
 
 
 def _placed(diagnostic: Diagnostic, case: GpuCase) -> Diagnostic:

@@ -6,10 +6,13 @@ Layout of an allocation (bytes): | guard 4096 | payload | guard, at least 4096, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fitness.gpu import driver
 from fitness.problem import Problem, Sizes
+
+if TYPE_CHECKING:
+    from fitness.gpu.cases import GpuCase
 
 __all__ = ["GUARD", "GpuSlot", "word_view"]
 
@@ -36,6 +39,8 @@ class _Buffer:
     mapping: driver.Mapping
     payload: Any
     guards: tuple[Any, Any]
+    regions: tuple[tuple[int, int], ...]
+    """Address and bytes of each guard."""
     poison: int
 
     @property
@@ -65,33 +70,38 @@ class GpuSlot:
         self.inputs = [b.payload for b in self.buffers if b.role == "input"]
         self.outputs = [b.payload for b in self.buffers if b.role == "output"]
         self.output_buffers = [b for b in self.buffers if b.role == "output"]
+        self.regions = _table([region for b in self.buffers for region in b.regions])
+        self.holds: int | None = None
+        """Number of the case whose inputs lie in it."""
 
-    def fill(self, arrays: tuple[Any, ...]) -> None:
-        for destination, source in zip(self.inputs, arrays, strict=True):
+    def fill(self, case: GpuCase) -> None:
+        """Puts a case's inputs in, where they do not lie already."""
+        if self.holds == case.number:
+            return
+        for destination, source in zip(self.inputs, case.inputs, strict=True):
             destination.copy_(source)
+        self.holds = case.number
 
     def poison(self) -> None:
         for buffer in self.buffers:
             if buffer.role != "input":
                 word_view(buffer.payload).fill_(buffer.poison)
 
-    def intact(self, inputs: tuple[Any, ...]) -> Any:
-        """A device scalar: whether guards hold and the inputs are what they were."""
-        import torch
-
-        parts = [(guard == _GUARD_BYTE).all() for buffer in self.buffers for guard in buffer.guards]
-        parts += [(word_view(mine) == word_view(given)).all() for mine, given in zip(self.inputs, inputs, strict=True)]
-        return torch.stack(parts).all()
+    def restore(self) -> None:
+        """Guards as they were; inputs are put in again before the next call."""
+        self.holds = None
+        for buffer in self.buffers:
+            for guard in buffer.guards:
+                guard.fill_(_GUARD_BYTE)
 
     def why_broken(self, problem: Problem, inputs: tuple[Any, ...]) -> str:
-        """Which argument was written where it may not be; also repairs the guards."""
+        """Which argument was written where it may not be."""
         names = [a.name for a in (*problem.inputs, *problem.outputs)] + ["workspace"]
         found = []
         for name, buffer in zip(names, self.buffers, strict=False):
             for side, guard in zip(("before the start", "after the end"), buffer.guards, strict=True):
                 if not bool((guard == _GUARD_BYTE).all()):
                     found.append(f"memory {side} of `{name}` was written")
-                    guard.fill_(_GUARD_BYTE)
         for argument, mine, given in zip(problem.inputs, self.inputs, inputs, strict=True):
             if not bool((word_view(mine) == word_view(given)).all()):
                 found.append(f"the input `{argument.name}` was overwritten")
@@ -110,6 +120,13 @@ class GpuSlot:
         self.buffers = []
 
 
+def _table(regions: list[tuple[int, int]]) -> Any:
+    """On the device, for the kernel that looks at all guards of a batch."""
+    import torch
+
+    return torch.tensor(regions, dtype=torch.int64, device="cuda")
+
+
 def _buffer(role: Role, dtype: str, shape: tuple[int, ...]) -> _Buffer:
     import torch
 
@@ -120,8 +137,10 @@ def _buffer(role: Role, dtype: str, shape: tuple[int, ...]) -> _Buffer:
     nbytes = count * itemsize
     mapping = driver.allocate(nbytes + 2 * GUARD)
     front = driver.tensor(mapping.address, (GUARD,), "uint8")
-    back = driver.tensor(mapping.address + GUARD + nbytes, (GUARD,), "uint8")
+    rest = mapping.length - GUARD - nbytes
+    back = driver.tensor(mapping.address + GUARD + nbytes, (rest,), "uint8")
     front.fill_(_GUARD_BYTE)
     back.fill_(_GUARD_BYTE)
     payload = driver.tensor(mapping.address + GUARD, shape, dtype)
-    return _Buffer(role, dtype, shape, mapping, payload, (front, back), _NAN_WORDS.get(dtype, _INTEGER_WORDS[itemsize]))
+    regions = ((mapping.address, GUARD), (mapping.address + GUARD + nbytes, rest))
+    return _Buffer(role, dtype, shape, mapping, payload, (front, back), regions, _NAN_WORDS.get(dtype, _INTEGER_WORDS[itemsize]))

@@ -6,16 +6,18 @@ Offers what `fitness.station.Station` offers, for `fitness.measuring` and `fitne
 from __future__ import annotations
 
 import ast
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 
 from fitness.gpu.cases import GpuSupply
 from fitness.gpu.ceilings import GpuCanary, GpuCeilings, measure_ceilings, minimum_seconds
 from fitness.gpu.referee import GpuReferee
-from fitness.gpu.sitting import GpuLane, GpuSitting, SlotPool
+from fitness.gpu.sitting import LASTING, GpuLane, GpuSitting, SlotPool
 from fitness.problem import Problem, Sizes
 from fitness.program import Program
 from fitness.protocol import EvaluationSettings
+from fitness.proving import proofs
 from fitness.sandbox import choose
 from fitness.targets.base import Target
 
@@ -27,18 +29,24 @@ BASELINES = ("eager", "compile", "max_autotune")
 ENTRY = "gpu"
 """The function of baseline.py that computes on torch tensors and returns its outputs."""
 SLOT_BYTES = 11 << 30
-BATCH_SECONDS = 2e-3
 MOST = 48
-"""Calls of the smaller batch at most."""
-RENEWED = 2
-"""Timed cases of a shape that are replaced between two sittings."""
+"""Calls of a batch at most."""
+FLUSHED = 2
+"""Times the L2 cache that is written before a timed batch, so that none of its buffers lies there."""
 
 
 def gpu_baselines(problem: Problem) -> dict[str, Program]:
-    """Baselines by name; empty where baseline.py defines no function `gpu`."""
+    """Baselines by name: the function `gpu` of baseline.py in every mode, and each other `gpu_NAME` as NAME, eager; none without
+    `gpu`. Of a problem of others: the file itself."""
+    if problem.foreign is not None:
+        return problem.foreign.baselines(BASELINES)
     path = problem.folder / "baseline.py"
-    names = {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
-    return {mode: Program(kind="torch", path=path, entry=f"{ENTRY}:{mode}") for mode in BASELINES} if ENTRY in names else {}
+    names = [node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+    if ENTRY not in names:
+        return {}
+    ways = {mode: f"{ENTRY}:{mode}" for mode in BASELINES}
+    ways |= {name.removeprefix(f"{ENTRY}_"): f"{name}:{SEARCH_BASELINE}" for name in names if name.startswith(f"{ENTRY}_")}
+    return {name: Program(kind="torch", path=path, entry=entry) for name, entry in ways.items()}
 
 
 class GpuStation:
@@ -61,18 +69,42 @@ class GpuStation:
         self.canary = GpuCanary()
         self.workspace_limit = settings.memory
         self._cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
+        self._flushing = torch.empty(FLUSHED * self._cache_bytes, device="cuda", dtype=torch.uint8)
         self._lanes: dict[str, GpuLane] = {}
+        self._turn = 0
         self.overheads: dict[str, list[float]] = defaultdict(list)
-        """By lane, over the rounds of the last sitting: what a batch costs beside its calls, in units of n calls."""
+        """By lane, over the rounds of the last sitting: seconds that a batch costs beside its calls."""
 
     def raise_ceilings(self) -> None:
         self.ceilings = self.ceilings.larger(measure_ceilings())
 
     def sitting(self) -> GpuSitting:
+        """One timed case of one shape is a new one in every sitting."""
         self.overheads.clear()
+        begin = time.perf_counter()
+        self._turn += 1
+        self.supply.renew(self.problem.shapes[self._turn % len(self.problem.shapes)], 1)
+        made = GpuSitting(self, self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)
+        made.cost["renew"] += time.perf_counter() - begin
+        return made
+
+    def warm(self) -> None:
+        """What the first measurement would wait for: cases, slots, a launcher, the baseline in its process, the referee's own kernels."""
+        self.referee.launchers()
+        for case, _twice in proofs(self.problem, self.supply):
+            self.pool.take(case.sizes, 1)
         for sizes in self.problem.shapes:
-            self.supply.renew(sizes, RENEWED)
-        return GpuSitting(self, self.problem, self.referee, self.pool, call_timeout=self.settings.call_timeout)
+            self.pool.take(sizes, self.batch_size(sizes))
+            self.supply.pool(sizes, self.batch_size(sizes))
+        with self.sitting() as sitting:
+            self.seat_baseline(sitting)
+            for sizes in self.problem.shapes:
+                sitting.round(self.timed_cases(sizes))
+        self.canary.read()
+
+    def flush_cache(self) -> None:
+        """Writes over the L2 cache, behind what is queued."""
+        self._flushing.fill_(0)
 
     def kept(self, name: str) -> GpuLane | None:
         """A baseline's lane, whose runner outlives sittings."""
@@ -93,10 +125,10 @@ class GpuStation:
         self._lanes.clear()
 
     def batch_size(self, sizes: Sizes) -> int:
-        """Calls of the smaller batch: it should move four times the L2 cache and last 2 ms at the roofline, within bounds of memory."""
+        """Most calls of a batch: it should last LASTING at the roofline and move four times the L2 cache, within bounds of memory."""
         footprint = self.problem.footprint(sizes)
-        wanted = max(-(-4 * self._cache_bytes // footprint), int(BATCH_SECONDS / self.floor(sizes)) + 1)
-        return max(2, min(wanted, MOST, SLOT_BYTES // (2 * footprint)))
+        wanted = max(-(-4 * self._cache_bytes // footprint), int(LASTING / self.floor(sizes)) + 1)
+        return max(2, min(wanted, MOST, SLOT_BYTES // footprint))
 
     def floor(self, sizes: Sizes) -> float:
         """Least seconds one call can take on this device, by the measured ceilings."""
@@ -121,8 +153,9 @@ class GpuStation:
         import torch
 
         self.supply.clear()
-        self.pool.clear()
         self.dismiss_baseline()
+        self.referee.dismiss()
+        self.pool.clear()
         torch.cuda.empty_cache()
         return GpuSupply(self.problem)
 
@@ -136,5 +169,3 @@ class GpuStation:
         self.referee.close()
         self.supply.clear()
         self.pool.clear()
-
-

@@ -1,6 +1,6 @@
 """The GPU zygote: torch and triton imported, no CUDA context; forks builders and runners. Runs inside the sandbox.
 
-Messages (JSON on a SOCK_SEQPACKET socket), parent → zygote: {"child": id, "work": "build" | "run" | "interpret", …} + [channel, output];
+Messages (JSON on a SOCK_SEQPACKET socket), parent → zygote: {"child": id, "work": a name of WORK, …} + [channel, output];
 zygote → parent: {"ready": true, …}, {"forked": id, "pid": pid as the zygote sees it}, {"ended": id, "status": wait status}.
 A `{"kill": id}` ends a child and its session. When the parent dies its socket closes, and everything here ends with it.
 """
@@ -20,10 +20,11 @@ import socket
 import sys
 from typing import Any
 
-from fitness.gpu import compiling, interpreter, runner
+from fitness.gpu import compiling, interpreter, launcher, module, runner
 
 __all__ = ["main"]
 
+WORK = {"build": compiling.serve, "run": runner.serve, "launch": launcher.serve, "interpret": interpreter.serve, "module": module.serve}
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 
@@ -90,11 +91,12 @@ class _Zygote:
             for source, target in ((null, 0), (output, 1), (output, 2), (channel, 3)):
                 os.dup2(source, target, inheritable=target != 3)
             os.closerange(4, 256)
+            if message["work"] == "build":
+                os.nice(10)  # builds give way to the referee, which spins while it times
             home = _private_folder()
             for name, value in message.get("limits", {}).items():
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-            work = {"build": compiling.serve, "run": runner.serve, "interpret": interpreter.serve}[message["work"]]
-            work(socket.socket(fileno=3), home, message)
+            WORK[message["work"]](socket.socket(fileno=3), home, message)
             os._exit(0)
         except BaseException:
             import traceback

@@ -16,7 +16,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sandbox.enter")
 ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
-GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in ("wire", "driver", "sass", "compiling", "interpreter", "runner", "zygote"))
+_GPU = ("wire", "driver", "gate", "sass", "plan", "compiling", "interpreter", "module", "launcher", "runner", "zygote")
+GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in _GPU)
 
 _BOOTSTRAP = """
 import sys, types

@@ -27,7 +27,7 @@ from fitness.targets.python_policy import check_python
 __all__ = ["TritonTarget"]
 
 KIND = "triton"
-RECIPE = "1"
+RECIPE = "2"
 """Changed whenever the same text would be built differently."""
 
 
@@ -75,18 +75,18 @@ class TritonTarget(Target):
     def policy(self, kernel: Kernel) -> Diagnostic | None:
         return check_python(kernel.source)
 
-    def build(self, kernel: Kernel) -> Artifact:
-        """Also raises `fitness.cache.CacheError`, `fitness.failure.RefereeError`."""
+    def build(self, kernel: Kernel, *, held_out: bool = False) -> Artifact:
+        """held_out: for the held-out shapes alone. Also raises `fitness.cache.CacheError`, `fitness.failure.RefereeError`."""
         start = time.perf_counter()
         if kernel.language != self.language:
             message = f"found a kernel in {kernel.language}, expected {self.language}"
             raise BuildFailure(Outcome.BUILD_ERROR, Diagnostic("build", "wrong_language", message))
         device = self.device()
-        key = content_key(RECIPE, device.torch, device.triton, self.architecture, json.dumps(self._cases()), "\0", kernel.source)
+        key = content_key(RECIPE, device.torch, device.triton, self.architecture, json.dumps(self._cases(held_out)), "\0", kernel.source)
         entry = self.cache.get(KIND, key)
         cached = entry is not None
         if entry is None:
-            facts, archive = self._compile(kernel.source)
+            facts, archive = self._compile(kernel.source, held_out)
             if archive is not None:
                 entry = self.cache.put(KIND, key, {"facts.json": json.dumps(facts).encode(), "kernel.tar": archive})
             elif Outcome(facts["outcome"]).reusable:
@@ -100,18 +100,19 @@ class TritonTarget(Target):
         digest = hashlib.sha256(f"{key}\0{kernel.source}".encode()).hexdigest()[:32]
         return Artifact(entry.path("kernel.tar"), digest, 0.0 if cached else seconds, cached, {"facts": json.dumps(facts)})
 
-    def _cases(self) -> list[dict[str, Any]]:
-        """Signatures to call `launch` with: every shape that a search calls it with, the first timed one first."""
+    def _cases(self, held_out: bool = False) -> list[dict[str, Any]]:
+        """Signatures to call `launch` with: every shape that a search (or a certification) calls it with, the first timed one first."""
         problem = self.problem
         if problem is None:
             raise TargetError(f"target {self.name}: it builds for a problem's shapes; bind it to one.")
-        return [_signature(problem, sizes) for sizes in (*problem.shapes, *problem.small_shapes)]
+        shapes = problem.held_out_shapes if held_out else (*problem.shapes, *problem.small_shapes)
+        return [_signature(problem, sizes) for sizes in shapes]
 
-    def _compile(self, source: str) -> tuple[dict[str, Any], bytes | None]:
+    def _compile(self, source: str, held_out: bool) -> tuple[dict[str, Any], bytes | None]:
         """(facts, the archive), or (the failure as facts, None)."""
         from fitness.gpu.building import build_triton
 
-        return build_triton(self._builders(), source, ARCHITECTURES[self.architecture], self._cases(), self.settings.build_timeout)
+        return build_triton(self._builders(), source, ARCHITECTURES[self.architecture], self._cases(held_out), self.settings.build_timeout)
 
     def _builders(self) -> Any:
         from fitness.gpu.colony import Colony
@@ -123,7 +124,8 @@ class TritonTarget(Target):
             return self._colony
 
     def program(self, artifact: Artifact) -> Program:
-        return Program(kind="triton", path=artifact.path, entry="launch")
+        planned = not json.loads(str(artifact.facts["facts"])).get("why_no_plan")
+        return Program(kind="plan" if planned else "triton", path=artifact.path, entry="launch")
 
     def describe(self, artifact: Artifact, kernel: Kernel, problem: Problem | None = None) -> dict[str, Value]:
         """See `fitness.gpu.describing.profile`."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archive.evaluation import Outcome
-from fitness.gpu.sitting import REPEATS, RETRIES, GpuSitting
+from fitness.gpu.sitting import BESIDE, LASTING, REPEATS, RETRIES, GpuSitting
 from fitness.sitting import Refused
 
 FLOOR = 50e-6
@@ -25,9 +25,10 @@ class Scripted(GpuSitting):
         super().__init__(station, SimpleNamespace(), SimpleNamespace(), SimpleNamespace(), call_timeout=1.0)  # type: ignore[arg-type]
         self.extra, self.batches = extra, 0
 
-    def _batch(self, lane: Any, cases: list[Any], *, deliver: bool = False) -> float:
+    def _batch(self, lane: Any, cases: list[Any], *, gated: bool = False, **_: Any) -> float:
         self.batches += 1
-        return OVERHEAD + CALL * len(cases) + float(self.extra(self.batches, len(cases)))
+        self.calls = len(cases)
+        return (BESIDE if gated else OVERHEAD) + CALL * len(cases) + float(self.extra(self.batches, len(cases)))
 
 
 def slope(sitting: Scripted, n: int = 20) -> float:
@@ -60,3 +61,48 @@ def test_batches_that_take_no_longer_with_more_calls_are_refused() -> None:
     assert refused.value.outcome is Outcome.REJECTED
     assert refused.value.diagnostic.reason == "impossible_time"
     assert str(RETRIES) in refused.value.diagnostic.message
+
+
+def paced(sitting: Scripted, rounds: int = 1) -> list[float]:
+    lane: Any = SimpleNamespace(name="kernel", pace={}, steady=set())
+    supply: Any = SimpleNamespace(pool=lambda sizes, count: [SimpleNamespace(sizes=sizes)] * count)
+    return [sitting._paced(lane, supply, {"n": 1}, 48) for _ in range(rounds)]
+
+
+def test_behind_the_gate_two_batches_are_enough() -> None:
+    sitting = Scripted(lambda batch, calls: 0.0)
+    assert paced(sitting) == pytest.approx([CALL])
+    assert sitting.batches == 2
+
+
+def test_a_gated_pair_that_was_disturbed_is_measured_again() -> None:
+    sitting = Scripted(lambda batch, calls: 1e-3 if batch == 1 else 0.0)
+    assert paced(sitting) == pytest.approx([CALL])
+    assert sitting.batches == 4
+
+
+def test_the_least_disturbed_of_all_pairs_counts() -> None:
+    sitting = Scripted(lambda batch, calls: (0.9e-3 if batch < 5 else 0.3e-3) if calls > 12 else 0.0)
+    assert paced(sitting)[0] < CALL + 0.4e-3 / 20
+    assert sitting.batches == 2 * RETRIES
+
+
+def test_slow_kernels_get_shorter_batches() -> None:
+    sitting = Scripted(lambda batch, calls: 1e-3 * calls)
+    paced(sitting, rounds=2)
+    assert sitting.calls <= 4
+
+
+def test_gated_batches_that_take_no_longer_with_more_calls_are_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        paced(Scripted(lambda batch, calls: -CALL * calls))
+    assert refused.value.diagnostic.reason == "impossible_time"
+
+
+def test_large_gated_batches_last_long_enough() -> None:
+    largest = 0
+    sitting = Scripted(lambda batch, calls: 0.0)
+    for _ in range(4):
+        paced(sitting)
+        largest = max(largest, sitting.calls)
+    assert largest * FLOOR > 0.2 * LASTING
