@@ -13,10 +13,10 @@
 #define ALGORITHM 0  // evo: {0, 1, 2}
 // Loops of the plain algorithms, from the outside. 0: i p j; 1: i j p.
 #define LOOP_ORDER 0  // evo: {0, 1}
-// Tiles in m, n and k.
-#define TILE_M 64   // evo: {32, 64, 128, 256}
+// Tiles in m, n and k: so large at most; a matrix is divided into equal ones.
+#define TILE_M 64   // evo: {32, 64, 128, 256, 512}
 #define TILE_N 256  // evo: {128, 256, 512, 1024}
-#define TILE_K 128  // evo: {64, 128, 256, 512}
+#define TILE_K 128  // evo: {64, 128, 192, 256, 384, 512}
 // Lanes of a vector of the micro-kernel; its block of c is BLOCK_ROWS rows by BLOCK_VECTORS vectors.
 #define VECTOR 8         // evo: {4, 8, 16}
 #define BLOCK_ROWS 4     // evo: {2, 4, 6, 8, 12}
@@ -30,6 +30,9 @@
 #define BLOCK_ORDER 0  // evo: {0, 1}
 // How many steps in k ahead the packed panel of b is prefetched; 0 does not.
 #define PREFETCH 0  // evo: {0, 8}
+// Whether the rows of a that come next are prefetched meanwhile, and the block of c before it is summed.
+#define PREFETCH_A 0  // evo: {0, 1}
+#define PREFETCH_C 0  // evo: {0, 1}
 
 #define INLINED __attribute__((always_inline))
 #define INLINE static inline INLINED
@@ -80,6 +83,11 @@ typedef float vec __attribute__((vector_size(VECTOR * 4)));
 typedef float loose __attribute__((vector_size(VECTOR * 4), aligned(4), may_alias));
 
 constexpr int64_t WIDTH = int64_t{BLOCK_VECTORS} * VECTOR;
+// The step that divides `extent` into as few equal parts as `tile` allows, each but the last of whole units.
+constexpr int64_t even(int64_t extent, int64_t tile, int64_t unit) {
+    const int64_t parts = (extent + tile - 1) / tile, each = (extent + parts - 1) / parts;
+    return (each + unit - 1) / unit * unit;
+}
 constexpr int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 constexpr int64_t PANEL_B = TILE_K * rounded_up(TILE_N, WIDTH), PANEL_A = TILE_K * rounded_up(TILE_M, BLOCK_ROWS);
 
@@ -108,74 +116,96 @@ static void pack_b(const float* b, int64_t n, int64_t columns, int64_t terms, fl
         }
 }
 
-// One block of c: element (r, p) of a is at a[offset[r] + p * step], b is a packed group. Adds to c unless `first`.
+// One block of c, COUNT vectors wide: element (r, p) of a is at a[offset[r] + p * step], b is a packed group. Adds to c unless `first`.
+// `ahead` is where the rows of a come from next, less a.
+template <int COUNT>
 INLINE void micro_kernel(const float* a, const int64_t* offset, int64_t step, const float* b, int64_t terms, float* c, int64_t n,
-                         int64_t rows, int64_t columns, bool first) {
-    vec sums[BLOCK_ROWS][BLOCK_VECTORS] = {};
+                         int64_t rows, int64_t columns, bool first, [[maybe_unused]] int64_t ahead) {
+    vec sums[BLOCK_ROWS][COUNT] = {};
+    if (PREFETCH_C)
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t l = 0; l < columns; l += 16) __builtin_prefetch(c + r * n + l, 1, 3);
     const auto term = [&](int64_t p) INLINED {
-        vec row[BLOCK_VECTORS];
+        vec row[COUNT];
         if (PREFETCH)
-            for (int64_t l = 0; l < WIDTH; l += 16) __builtin_prefetch(b + (p + PREFETCH) * WIDTH + l, 0, 3);
+            for (int64_t l = 0; l < COUNT * VECTOR; l += 16) __builtin_prefetch(b + (p + PREFETCH) * WIDTH + l, 0, 3);
 #pragma GCC unroll 4
-        for (int v = 0; v < BLOCK_VECTORS; ++v) row[v] = *reinterpret_cast<const loose*>(b + p * WIDTH + v * VECTOR);
+        for (int v = 0; v < COUNT; ++v) row[v] = *reinterpret_cast<const loose*>(b + p * WIDTH + v * VECTOR);
 #pragma GCC unroll 16
         for (int r = 0; r < BLOCK_ROWS; ++r) {
             const float factor = a[offset[r] + p * step];
 #pragma GCC unroll 4
-            for (int v = 0; v < BLOCK_VECTORS; ++v) sums[r][v] += factor * row[v];
+            for (int v = 0; v < COUNT; ++v) sums[r][v] += factor * row[v];
         }
     };
     int64_t p = 0;
-    for (; p + UNROLL <= terms; p += UNROLL)
+    for (; p + UNROLL <= terms; p += UNROLL) {
+        if (PREFETCH_A && p % 16 == 0) {
+#pragma GCC unroll 16
+            for (int r = 0; r < BLOCK_ROWS; ++r) __builtin_prefetch(a + (PACK_A ? ahead + p * BLOCK_ROWS + 16 * r : ahead + offset[r] + p), 0, 2);
+        }
 #pragma GCC unroll 4
         for (int u = 0; u < UNROLL; ++u) term(p + u);
+    }
     for (; p < terms; ++p) term(p);
 
-    if (rows == BLOCK_ROWS && columns == WIDTH) {
+    if (rows == BLOCK_ROWS && columns == COUNT * VECTOR) {
 #pragma GCC unroll 16
         for (int r = 0; r < BLOCK_ROWS; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < BLOCK_VECTORS; ++v) {
+            for (int v = 0; v < COUNT; ++v) {
                 loose* to = reinterpret_cast<loose*>(c + r * n + v * VECTOR);
                 *to = first ? sums[r][v] : *to + sums[r][v];
             }
         return;
     }
-    float edge[BLOCK_ROWS][WIDTH];
+    float edge[BLOCK_ROWS][COUNT * VECTOR];
 #pragma GCC unroll 16
     for (int r = 0; r < BLOCK_ROWS; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < BLOCK_VECTORS; ++v) *reinterpret_cast<loose*>(&edge[r][v * VECTOR]) = sums[r][v];
+        for (int v = 0; v < COUNT; ++v) *reinterpret_cast<loose*>(&edge[r][v * VECTOR]) = sums[r][v];
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t l = 0; l < columns; ++l) c[r * n + l] = first ? edge[r][l] : c[r * n + l] + edge[r][l];
 }
 
+// No more vectors than the columns take.
+template <int COUNT>
+static void block(const float* a, const int64_t* offset, int64_t step, const float* b, int64_t terms, float* c, int64_t n, int64_t rows,
+                  int64_t columns, bool first, int64_t ahead) {
+    if constexpr (COUNT > 1)
+        if (columns <= (COUNT - 1) * VECTOR)
+            return block<COUNT - 1>(a, offset, step, b, terms, c, n, rows, columns, first, ahead);
+    micro_kernel<COUNT>(a, offset, step, b, terms, c, n, rows, columns, first, ahead);
+}
+
 // A tile of c from `terms` terms: a as it is or packed, b packed.
 static void tile(const float* a, int64_t k, const float* b, float* c, int64_t n, int64_t rows, int64_t columns, int64_t terms, bool first) {
-    const auto block = [&](int64_t i, int64_t j) INLINED {
+    const auto at = [&](int64_t i, int64_t j) INLINED {
         int64_t offset[BLOCK_ROWS];
         for (int64_t r = 0; r < BLOCK_ROWS; ++r) offset[r] = PACK_A ? r : std::min(r, rows - 1 - i) * k;
-        micro_kernel(a + (PACK_A ? i * terms : i * k), offset, PACK_A ? BLOCK_ROWS : 1, b + j * terms, terms, c + i * n + j, n,
-                     std::min<int64_t>(BLOCK_ROWS, rows - i), std::min(WIDTH, columns - j), first);
+        const int64_t next = i + BLOCK_ROWS < rows ? BLOCK_ROWS * (PACK_A ? terms : k) : 0;
+        block<BLOCK_VECTORS>(a + (PACK_A ? i * terms : i * k), offset, PACK_A ? BLOCK_ROWS : 1, b + j * terms, terms, c + i * n + j, n,
+                             std::min<int64_t>(BLOCK_ROWS, rows - i), std::min(WIDTH, columns - j), first, next);
     };
 #if BLOCK_ORDER == 0
     for (int64_t j = 0; j < columns; j += WIDTH)
-        for (int64_t i = 0; i < rows; i += BLOCK_ROWS) block(i, j);
+        for (int64_t i = 0; i < rows; i += BLOCK_ROWS) at(i, j);
 #else
     for (int64_t i = 0; i < rows; i += BLOCK_ROWS)
-        for (int64_t j = 0; j < columns; j += WIDTH) block(i, j);
+        for (int64_t j = 0; j < columns; j += WIDTH) at(i, j);
 #endif
 }
 
 extern "C" void kernel(const float* a, const float* b, float* c, void* workspace, int64_t m, int64_t n, int64_t k) {
     float* packed_b = static_cast<float*>(workspace);
     [[maybe_unused]] float* packed_a = packed_b + PANEL_B;
-    for (int64_t j = 0; j < n; j += TILE_N)
-        for (int64_t p = 0; p < k; p += TILE_K) {
-            const int64_t columns = std::min<int64_t>(TILE_N, n - j), terms = std::min<int64_t>(TILE_K, k - p);
+    const int64_t step_m = even(m, TILE_M, BLOCK_ROWS), step_n = even(n, TILE_N, WIDTH), step_k = even(k, TILE_K, 1);
+    for (int64_t j = 0; j < n; j += step_n)
+        for (int64_t p = 0; p < k; p += step_k) {
+            const int64_t columns = std::min(step_n, n - j), terms = std::min(step_k, k - p);
             pack_b(b + p * n + j, n, columns, terms, packed_b);
-            for (int64_t i = 0; i < m; i += TILE_M) {
-                const int64_t rows = std::min<int64_t>(TILE_M, m - i);
+            for (int64_t i = 0; i < m; i += step_m) {
+                const int64_t rows = std::min(step_m, m - i);
                 const float* own = a + i * k + p;
 #if PACK_A
                 pack_a(own, k, rows, terms, packed_a);
