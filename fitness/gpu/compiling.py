@@ -117,7 +117,7 @@ def _build(request: dict[str, Any], home: Path) -> tuple[dict[str, Any], bytes]:
         per_case.append(recorder.launches[begin:])
         if not launched:
             raise ValueError("`launch` launched no kernel of this file")
-        cases.append({"sizes": case["sizes"], "workspace": needed, "launches": launched})
+        cases.append({"sizes": case["sizes"], "bytes": _bytes(case), "workspace": needed, "launches": launched})
     for case, before in zip(request["cases"], cases, strict=True):
         if _launched(module, case, recorder.utils)[1] != before["launches"]:
             raise ValueError("`launch` launched something else when it was called again: it may depend on its arguments only")
@@ -144,6 +144,14 @@ def _launched(module: Any, case: dict[str, Any], utils: Launches) -> tuple[int, 
     utils.begin([*tensors, scratch])
     module.launch(*tensors, scratch)
     return needed, utils.made
+
+
+def _bytes(case: dict[str, Any]) -> list[int]:
+    import math
+
+    import torch
+
+    return [math.prod(a["shape"]) * getattr(torch, a["dtype"]).itemsize for a in case["arguments"]]
 
 
 def _planned(plan: dict[str, Any], images: list[bytes]) -> bytes:

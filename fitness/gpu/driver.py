@@ -12,8 +12,9 @@ import functools
 from typing import Any
 
 __all__ = [
-    "TORCH_NAMES", "CudaError", "Function", "Mapping", "allocate", "context", "export", "forget", "function", "host_address", "import_",
-    "launch", "load_module", "plain", "stream", "synchronize", "tensor", "unload_module", "unmap", "zeroed",
+    "TORCH_NAMES", "CudaError", "Function", "Mapping", "allocate", "context", "export", "filled", "forget", "function",
+    "host_address", "import_", "launch", "load_module", "plain", "put", "stream", "synchronize", "tensor", "unload_module",
+    "unmap",
 ]  # fmt: skip
 
 _PINNED, _DEVICE, _POSIX_FD, _READ_WRITE = 1, 1, 1, 3
@@ -174,8 +175,13 @@ def plain(nbytes: int) -> int:
     return made.value
 
 
-def zeroed(address: int, nbytes: int) -> None:
-    _call("cuMemsetD8_v2", ctypes.c_ulonglong(address), ctypes.c_ubyte(0), ctypes.c_size_t(nbytes))
+def put(address: int, content: bytes) -> None:
+    """Copies host memory to the device."""
+    _call("cuMemcpyHtoD_v2", ctypes.c_ulonglong(address), ctypes.c_char_p(content), ctypes.c_size_t(len(content)))
+
+
+def filled(address: int, nbytes: int, byte: int) -> None:
+    _call("cuMemsetD8_v2", ctypes.c_ulonglong(address), ctypes.c_ubyte(byte), ctypes.c_size_t(nbytes))
 
 
 def forget(address: int) -> None:

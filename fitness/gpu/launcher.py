@@ -25,7 +25,7 @@ from typing import Any
 from fitness.gpu import driver, wire
 from fitness.gpu.gate import Gate
 
-__all__ = ["serve"]
+__all__ = ["Loaded", "serve"]
 
 
 class _Call:
@@ -39,7 +39,7 @@ class _Call:
         self.pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in self._values))
 
 
-class _Loaded:
+class Loaded:
     """The modules of one archive and what its plan needs beside them."""
 
     def __init__(self, archive: bytes) -> None:
@@ -59,7 +59,7 @@ class _Loaded:
         most = max((self._scratch_bytes(each) for case in self.plan["cases"] for each in case["launches"]), default=0)
         if most:
             self.scratch = driver.plain(most)
-            driver.zeroed(self.scratch, most)
+            driver.filled(self.scratch, most, 0)
         self.calls: dict[tuple[int, int], list[_Call]] = {}
 
     def _scratch_bytes(self, each: dict[str, Any]) -> int:
@@ -98,7 +98,7 @@ class _Session:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._slots: dict[int, list[int]] = {}
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
         self._workspace: driver.Mapping | None = None
         self._workspace_address = 0
         self._stream = 0
@@ -130,7 +130,7 @@ class _Session:
         return {"ok": True, "gate": self._gate is not None, "why": why}
 
     def _load(self, _message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        self._loaded = _Loaded(_content(fds[0]))
+        self._loaded = Loaded(_content(fds[0]))
         return {"ok": True}
 
     def _attach(self, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:

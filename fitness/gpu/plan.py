@@ -3,7 +3,8 @@
 Taken down where the file is built, from launches on tensors without data: Triton calls the stand-in here as it would call its own launcher.
 So the device sees machine code and a list of launches, and never the file. A plan as JSON:
   {"kernels": [{"name", "threads", "shared", "clusters", "cooperative", "scratch"}],
-   "cases": [{"sizes": [...], "workspace": bytes, "launches": [{"kernel", "grid", "arguments": [parameter, …]}]}]}
+   "cases": [{"sizes": [...], "bytes": [of each argument], "workspace": bytes,
+              "launches": [{"kernel", "grid", "arguments": [parameter, …]}]}]}
 where a parameter is ["pointer", argument in ABI order with the workspace last, byte offset] or ["value", its bytes in hexadecimal].
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["GPU_ZYGOTE", "LAUNCHER", "ZYGOTE", "interpreter", "python_command"]
+__all__ = ["GPU_REPLAY", "GPU_ZYGOTE", "LAUNCHER", "ZYGOTE", "interpreter", "python_command"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -18,6 +18,7 @@ LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sand
 ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
 _GPU = ("wire", "driver", "gate", "sass", "plan", "compiling", "interpreter", "module", "launcher", "runner", "zygote")
 GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in _GPU)
+GPU_REPLAY = tuple(f"fitness.gpu.{name}" for name in ("wire", "driver", "gate", "launcher", "replay"))
 
 _BOOTSTRAP = """
 import sys, types

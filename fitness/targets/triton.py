@@ -27,7 +27,7 @@ from fitness.targets.python_policy import check_python
 __all__ = ["TritonTarget"]
 
 KIND = "triton"
-RECIPE = "2"
+RECIPE = "3"
 """Changed whenever the same text would be built differently."""
 
 
