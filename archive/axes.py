@@ -8,6 +8,9 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archive.tunables import Value
 
 __all__ = ["Axis", "Bins", "Categorical", "DescriptorError", "Log2", "is_number"]
@@ -79,6 +82,11 @@ class Axis(ABC):
         """Coordinates of a point in bin `number`: all bins of a numeric axis lie side by side on 0…1."""
         return ((number + fraction) / len(self.labels),)
 
+    def places(self, numbers: NDArray[np.intp], fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, coordinates) of n points: `place` of each."""
+        found: NDArray[np.float64] = ((numbers + fractions) / len(self.labels))[:, None]
+        return found
+
     @abstractmethod
     def config(self) -> dict[str, object]:
         """The entry that `parse_descriptors` reads back as this axis."""
@@ -107,6 +115,10 @@ class Categorical(Axis):
     def place(self, number: int, fraction: float = 0.5) -> tuple[float, ...]:
         """One-hot, scaled so that two different values are at distance 1: categories have no order."""
         return tuple(math.sqrt(0.5) if i == number else 0.0 for i in range(len(self.labels)))
+
+    def places(self, numbers: NDArray[np.intp], fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.array([self.place(number) for number in range(len(self.labels))])[numbers]
+        return found
 
     def config(self) -> dict[str, object]:
         return {**_common(self, "categorical"), "values": list(self.values)}

@@ -26,6 +26,8 @@ from archive.tunables import Value
 __all__ = ["Axis", "Bins", "Categorical", "DescriptorError", "Descriptors", "Log2", "default_descriptors", "parse_descriptors"]
 
 TUNABLE = "tunable."
+REMEMBERED = 4096
+"""Different values of an axis whose bins are remembered."""
 
 
 class Descriptors:
@@ -38,6 +40,7 @@ class Descriptors:
         if not names or len(set(names)) != len(names):
             raise DescriptorError("descriptors", names, "one axis or more, each with a name of its own", "Name every axis once.")
         self._bins: list[dict[object, int | None]] = [{} for _ in self.axes]
+        self._embedded: list[dict[object, tuple[float, ...] | None]] = [{} for _ in self.axes]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,7 +69,7 @@ class Descriptors:
                 found = known[key]
             except KeyError:
                 found = axis.bin(value)
-                if len(known) < 4096:
+                if len(known) < REMEMBERED:
                     known[key] = found
             if found is None:
                 return None
@@ -76,8 +79,15 @@ class Descriptors:
     def embed(self, profile: Mapping[str, Value], tunables: Mapping[str, Value] = EMPTY) -> tuple[float, ...] | None:
         """Coordinates of a described kernel in the numeric embedding of the axes; None when an axis drops it."""
         point: list[float] = []
-        for axis in self.axes:
-            part = axis.embed(_lookup(axis.field, profile, tunables))
+        for axis, known in zip(self.axes, self._embedded, strict=True):
+            value = _lookup(axis.field, profile, tunables)
+            key = (value.__class__, value)
+            try:
+                part = known[key]
+            except KeyError:
+                part = axis.embed(value)
+                if len(known) < REMEMBERED:
+                    known[key] = part
             if part is None:
                 return None
             point.extend(part)
@@ -87,8 +97,7 @@ class Descriptors:
         """(n, d) points of the embedding, every bin of an axis equally likely, and every place in it."""
         columns = []
         for axis in self.axes:
-            numbers, fractions = rng.integers(0, len(axis.labels), n), rng.random(n)
-            columns.append(np.array([axis.place(int(i), float(f)) for i, f in zip(numbers, fractions, strict=True)]))
+            columns.append(axis.places(rng.integers(0, len(axis.labels), n), rng.random(n)))
         return np.concatenate(columns, axis=1)
 
     def label(self, cell: Cell) -> dict[str, str]:

@@ -6,6 +6,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,20 @@ class RecordedSpace(Space):
         return tuple(reversed(strides))
 
     @cached_property
+    def _ranked(self) -> NDArray[Any]:
+        """(rows, dimensions) rank of every row's index; of exact integers where a position does not fit into 64 bits."""
+        fits = self.product * max(map(len, self.domains), default=1) < 2**63
+        table = np.array(self._rows, dtype=np.intp).reshape(len(self._rows), len(self.names))
+        ranks = [np.array(rank_of, dtype=np.int64 if fits else object)[table[:, d]] for d, rank_of in enumerate(self._rank_of)]
+        return np.stack(ranks, axis=1)
+
+    @cached_property
+    def _positions(self) -> NDArray[Any]:
+        """(rows,) every row's `_position`."""
+        positions: NDArray[Any] = self._ranked @ np.array(self._strides, dtype=self._ranked.dtype)
+        return positions
+
+    @cached_property
     def _lines(self) -> list[list[int] | None]:
         """Per dimension, made when first asked for: every row as (position with that dimension left out) × size + rank, sorted.
 
@@ -99,8 +114,8 @@ class RecordedSpace(Space):
     def _line(self, dimension: int) -> list[int]:
         line = self._lines[dimension]
         if line is None:
-            size, stride, ranks = len(self.domains[dimension]), self._strides[dimension], self._rank_of[dimension]
-            line = sorted((self._position(key) - ranks[key[dimension]] * stride) * size + ranks[key[dimension]] for key in self._rows)
+            size, ranks = len(self.domains[dimension]), self._ranked[:, dimension]
+            line = np.sort((self._positions - ranks * self._strides[dimension]) * size + ranks).tolist()
             self._lines[dimension] = line
         return line
 
@@ -131,22 +146,30 @@ class RecordedSpace(Space):
         return found
 
     @cached_property
-    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(rows, dimensions) ranks as shares of their range where there is an order, else indices; and (dimensions,) which have one."""
+    def _halves(self) -> tuple[tuple[slice, NDArray[np.float64], NDArray[np.intp], NDArray[np.bool_]], ...]:
+        """The first and the second half of the dimensions: which, the different (halves, dimensions) there are, each row's among them,
+        and which dimensions have an order.
+
+        There are far fewer different halves than rows, so that distances to them, added up, give those to all rows at little cost.
+        """
         ordered = np.array([ranks is not None for ranks in self._ranks], dtype=np.bool_)
-        table = np.array([self._shares(key) for key in self._rows], dtype=np.float64)
-        return table.reshape(len(self._rows), len(self.names)), ordered
+        table = np.array([self._shares(key) for key in self._rows], dtype=np.float64).reshape(len(self._rows), len(self.names))
+        found = []
+        for part in (slice(0, len(self.names) // 2), slice(len(self.names) // 2, None)):
+            different, mine = np.unique(table[:, part], axis=0, return_inverse=True)
+            found.append((part, different, mine.reshape(-1), ordered[part]))
+        return tuple(found)
 
     def _shares(self, key: Key) -> list[float]:
+        """Ranks as shares of their range where there is an order, else indices."""
         shares = zip(self._ranks, self._rank_of, key, strict=True)
         return [rank_of[index] / max(1, len(rank_of) - 1) if ranks is not None else index for ranks, rank_of, index in shares]
 
     def nearest_key(self, key: Key) -> Key | None:
         if key in self._members or not self._rows:
             return key if self._rows else None
-        table, ordered = self._table
-        apart = table - np.array(self._shares(key))
-        np.abs(apart, out=apart)
-        if not ordered.all():
-            apart[:, ~ordered] = apart[:, ~ordered] > 0
-        return self._rows[int((apart @ np.ones(len(self.names))).argmin())]
+        shares, total = np.array(self._shares(key)), np.zeros(len(self._rows))
+        for part, different, mine, ordered in self._halves:
+            apart = np.abs(different - shares[part])
+            total += np.where(ordered, apart, apart > 0).sum(axis=1)[mine]
+        return self._rows[int(total.argmin())]

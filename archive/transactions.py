@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from archive import schema
 from archive.schema import LineageError, SchemaError
@@ -25,43 +26,67 @@ class Transactions:
         self.broken = False
         self._group = min(max(group_ms, 0.0), 100.0) / 1000.0
         self._group_start: float | None = None
+        self._unit = _Unit(self)
 
     def flush(self) -> None:
         """Commits a pending group now."""
         if self._group_start is not None:
-            with self._guarded():
-                self.connection.execute("COMMIT")
-                self._group_start = None
+            self._execute("COMMIT")
+            self._group_start = None
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One unit of writing. Whatever fails inside leaves nothing of it behind."""
+    def transaction(self) -> _Unit:
+        """One unit of writing, as a context. Whatever fails inside leaves nothing of it behind."""
+        return self._unit
+
+    def _begin(self) -> None:
         if self.readonly or self.broken:
             raise LineageError(
                 "the lineage was opened read-only" if self.readonly else "an earlier write failed; what followed it is not stored",
                 path=self.path, remedy="Open it for writing." if self.readonly else "Put the earlier error right and resume the run.",
             )  # fmt: skip
-        with self._guarded():
-            if self._group_start is None:
-                self.connection.execute("BEGIN IMMEDIATE")
-                self._group_start = time.monotonic()
-            yield
-            if self._group == 0.0 or time.monotonic() - self._group_start >= self._group:
-                self.connection.execute("COMMIT")
-                self._group_start = None
+        if self._group_start is None:
+            self._execute("BEGIN IMMEDIATE")
+            self._group_start = time.monotonic()
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _end(self) -> None:
+        if self._group_start is not None and (self._group == 0.0 or time.monotonic() - self._group_start >= self._group):
+            self.flush()
+
+    def _execute(self, statement: str) -> None:
         try:
-            with explained(self.path):
-                yield
-        except BaseException:
-            self._group_start = None
-            self.broken = self._group > 0.0
-            if self.connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self.connection.execute("ROLLBACK")
+            self.connection.execute(statement)
+        except BaseException as error:
+            self._fail(error)
             raise
+
+    def _fail(self, error: BaseException) -> None:
+        """Undoes what is pending. Raises LineageError in the place of an error that SQLite or the system raised."""
+        self._group_start = None
+        self.broken = self._group > 0.0
+        if self.connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+        with explained(self.path):
+            if isinstance(error, EXPLAINED):
+                raise error
+
+
+class _Unit:
+    """The context of `Transactions.transaction`. A class, for a generator's context costs a search on a recorded space a tenth."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Transactions) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        self._owner._begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._owner._end()
+        else:
+            self._owner._fail(error)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -107,12 +132,15 @@ REMEDIES = (
 )
 
 
+EXPLAINED = (sqlite3.Error, OSError)
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """SQLite's and the system's errors as LineageError with the path and what to do."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except EXPLAINED as error:
         text = str(error)
         remedy = next((r for part, r in REMEDIES if part in text), "Report it together with the database.")
         raise LineageError("the lineage cannot be written or read", path=path, found=text, remedy=remedy) from error

@@ -30,7 +30,7 @@ class Crossover(TunableOperator):
     weight: ClassVar[float] = 2.0
 
     def impossible(self, parents: tuple[Kernel, ...]) -> str:
-        if any(not parent.tunables for parent in parents[:2]):
+        if any(not parent.template.tunables for parent in parents[:2]):
             return "no_parent_tunables"
         return "" if shared(parents[0], parents[1]) else "no_shared_tunables"
 

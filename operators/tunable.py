@@ -53,7 +53,7 @@ class TunableOperator(Operator):
 
     def impossible(self, parents: tuple[Kernel, ...]) -> str:
         """A reason why these parents cannot be worked with, or nothing."""
-        return "" if parents[0].tunables else "no_parent_tunables"
+        return "" if parents[0].template.tunables else "no_parent_tunables"  # not its own: their places in the text cost time
 
     def propose(self, proposal: Proposal, context: Context) -> Draft:
         parents = self.take(proposal, context)
@@ -107,9 +107,8 @@ def with_exactly(base: Kernel, values: Mapping[str, Value], context: Context) ->
     """The kernel with these values and its other tunables as they are, seen before or not."""
     space = context.space(base)
     wanted = {**base.values, **values}
-    why = space.why_illegal(wanted)
-    if why is not None:
-        return Draft(None, "illegal_values", {"message": why})
+    if not space.legal(wanted):
+        return Draft(None, "illegal_values", {"message": space.why_illegal(wanted) or "illegal"})
     return _draft(base, base.with_values(values), "")
 
 

@@ -27,6 +27,11 @@ class Member:
     """A place of the population: who holds it."""
 
     def __init__(self, objective: float, number: int, kernel: Kernel) -> None:
+        self.hold(objective, number, kernel)
+
+    def hold(self, objective: float, number: int, kernel: Kernel) -> None:
+        """Raises TunableError for a kernel that cannot be parsed."""
+        self.key, self.family = kernel.key, kernel.family
         self.objective, self.number, self.kernel = objective, number, kernel
 
 
@@ -57,13 +62,13 @@ class DifferentialEvolution(Strategy):
         if len(self._members) < 4 or self._evaluated < self._size:
             return sample_of_a_seed(view, rng)
         target = self._members[rng.randrange(len(self._members))]
-        kin = [member for member in self._members if member.kernel.family == target.kernel.family]
+        kin = [member for member in self._members if member.family == target.family]
         if len(kin) < 4:
             return Move("mutate_many", (target.number,))
         space = view.space(target.kernel)
         key = self._mutant(target, kin, rng)
         near = key if space.legal_key(key) else space.nearest_key(key)
-        if near is None or near == target.kernel.key or view.seen(target.kernel.with_key(near).id):
+        if near is None or near == target.key or view.seen(target.kernel.with_key(near).id):
             return Move("mutate_many", (target.number,))
         values, old = space.values(near), target.kernel.values
         return Move("set_values", (target.number,), SetValues({name: value for name, value in values.items() if old[name] != value}))
@@ -73,11 +78,12 @@ class DifferentialEvolution(Strategy):
         one, other = rng.sample(kin, 2)
         domains = target.kernel.space.domains
         sure = rng.randrange(len(domains))
-        key = list(target.kernel.key)
+        key = list(target.key)
+        of_target, of_best, of_one, of_other = target.key, best.key, one.key, other.key
         for dimension, domain in enumerate(domains):
             if dimension != sure and rng.random() >= self._rate:
                 continue
-            here, top, plus, minus = (member.kernel.key[dimension] for member in (target, best, one, other))
+            here, top, plus, minus = of_target[dimension], of_best[dimension], of_one[dimension], of_other[dimension]
             if kind_of(domain[0]) in ("bool", "string"):  # no order: a value of one of the four
                 key[dimension] = rng.choice((here, top, plus, minus))
                 continue
@@ -105,5 +111,5 @@ class DifferentialEvolution(Strategy):
             target = min(self._members, key=lambda member: (member.objective, -member.number))
         if found[0] > target.objective:
             del self._place[target.number]
-            target.objective, target.number, target.kernel = *found, candidate.kernel
+            target.hold(*found, candidate.kernel)
             self._place[candidate.number] = target

@@ -51,8 +51,8 @@ class Genetic(Strategy):
     def ask(self, view: View, rng: Random) -> Move:
         if not self.population or self._evaluated < self._size:
             return sample_of_a_seed(view, rng)
-        with borrowed(rng):
-            first, second = self.select(self.population)
+        with borrowed(rng) as drawn:
+            first, second = self.select(self.population, drawn)
         return self._variation.move(first.number, lambda: second.number, rng)
 
     def tell(self, candidate: Candidate) -> None:
@@ -65,8 +65,8 @@ class Genetic(Strategy):
     def appraise(self, candidate: Candidate) -> Individual | None:
         return individual(candidate)
 
-    def select(self, population: Sequence[Individual]) -> tuple[Individual, Individual]:
-        """Two parents, drawn with the `random` module."""
+    def select(self, population: Sequence[Individual], rng: Random) -> tuple[Individual, Individual]:
+        """Two parents, drawn by DEAP, whose generator is now `rng`."""
         from deap import tools
 
         first, second = tools.selTournament(population, 2, self._tournament)

@@ -6,7 +6,7 @@ J. Lehman & K. O. Stanley, "Abandoning Objectives: Evolution Through the Search 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Annotated
 
@@ -53,7 +53,7 @@ class Novelty(Strategy):
         self._numbers: list[int] = []
         self._objectives: list[float] = []
         self._cells: NDArray[np.float64] | None = None
-        self._novelty: NDArray[np.float64] = np.zeros(0)
+        self._novelty: Sequence[float] | None = None
         self._apart: NDArray[np.float64] = np.zeros((population + 1, population + 1))
         self._evaluated = 0
 
@@ -61,7 +61,7 @@ class Novelty(Strategy):
         if not self._numbers or self._evaluated < self._size // 4:
             return sample_of_a_seed(view, rng)
         drawn = [rng.randrange(len(self._numbers)) for _ in range(self._tournament)]
-        by = self._objectives if rng.random() < self._quality else self._novelty
+        by = self._objectives if rng.random() < self._quality else self._novelties()
         winner = max(drawn, key=lambda place: by[place])
         return self._variation.move(self._numbers[winner], lambda: self._numbers[rng.randrange(len(self._numbers))], rng)
 
@@ -73,24 +73,33 @@ class Novelty(Strategy):
             return
         cell = np.array([candidate.cell if candidate.cell is not None else (0,)], dtype=np.float64)
         if self._cells is None or self._cells.shape[1] != cell.shape[1]:
-            self._cells, self._numbers, self._objectives = cell, [], []
-        else:
-            self._cells = np.concatenate([self._cells, cell])
+            self._cells = np.empty((self._size + 1, cell.shape[1]))
+            self._numbers, self._objectives = [], []
         self._numbers.append(found[1])
         self._objectives.append(found[0])
-        if len(self._numbers) > self._size:
+        count = len(self._numbers)
+        self._cells[count - 1] = cell
+        if count > self._size:
             self._forget()
-        count = len(self._cells)
-        near = np.abs(self._cells - cell).sum(axis=1)
+            count -= 1
+        near = np.abs(self._cells[:count] - cell).sum(axis=1)
         self._apart[count - 1, :count] = self._apart[:count, count - 1] = near
-        nearest = np.partition(self._apart[:count, :count], min(self._nearest, count - 1), axis=1)
-        self._novelty = nearest[:, : self._nearest + 1].mean(axis=1)
+        self._novelty = None
+
+    def _novelties(self) -> Sequence[float]:
+        """Of every member of the population; made when first asked for."""
+        if self._novelty is None:
+            count = len(self._numbers)
+            nearest = np.partition(self._apart[:count, :count], min(self._nearest, count - 1), axis=1)
+            self._novelty = nearest[:, : self._nearest + 1].mean(axis=1).tolist()
+        return self._novelty
 
     def _forget(self) -> None:
         """The oldest goes, except the fastest."""
         assert self._cells is not None
         gone = 1 if self._objectives[0] == max(self._objectives) else 0
         del self._numbers[gone], self._objectives[gone]
-        self._cells = np.delete(self._cells, gone, axis=0)
-        kept = [place for place in range(len(self._cells) + 1) if place != gone]
-        self._apart[: len(kept), : len(kept)] = self._apart[np.ix_(kept, kept)]
+        # Without it, in place: a copy of everything would cost as much as the rest of a candidate.
+        self._cells[gone:-1] = self._cells[gone + 1 :]
+        self._apart[gone:-1] = self._apart[gone + 1 :]
+        self._apart[:, gone:-1] = self._apart[:, gone + 1 :]

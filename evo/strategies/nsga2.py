@@ -7,6 +7,7 @@ on Evolutionary Computation 6(2), 2002; in steady state, with survival decided f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Annotated
 
 from pydantic import Field
@@ -52,12 +53,13 @@ class NSGA2(Genetic):
             found.fitness.crowding_dist = 0.0
         return found
 
-    def select(self, population: Sequence[Individual]) -> tuple[Individual, Individual]:
+    def select(self, population: Sequence[Individual], rng: Random) -> tuple[Individual, Individual]:
         """Two winners of binary tournaments by dominance, then by crowding distance."""
         from deap import tools
 
-        pairs = [population[index % len(population)] for index in range(-(-len(population) // 4) * 4)]
-        first, second = tools.selTournamentDCD(pairs, 4)[:2]
+        few = [population[index % len(population)] for index in range(4)]
+        four = few if len(population) < 4 else rng.sample(population, 4)  # DEAP would shuffle all of them, twice, for the same four
+        first, second = tools.selTournamentDCD(four, 4)[:2]
         return first, second
 
     def survive(self, population: list[Individual]) -> list[Individual]:
@@ -65,5 +67,5 @@ class NSGA2(Genetic):
 
         if len(population) < self._size + self._batch:
             return population
-        survivors: list[Individual] = tools.selNSGA2(population, self._size)
+        survivors: list[Individual] = tools.selNSGA2(population, self._size, nd="log")
         return survivors

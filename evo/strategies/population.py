@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
@@ -46,11 +45,16 @@ def _fitness_class(objectives: int) -> type[Any]:
 
 
 @contextmanager
-def borrowed(rng: Random) -> Iterator[None]:
-    """Lets code that draws from the `random` module (all of DEAP does) draw from `rng`, and leaves no trace of it there."""
-    kept = random.getstate()
-    random.seed(rng.getrandbits(64))
+def borrowed(rng: Random) -> Iterator[Random]:
+    """Lets DEAP's selections, which draw from the `random` module, draw from a generator that comes from `rng`, and yields that one.
+
+    They are given one in the place of the module: to seed the module and to put its state back costs more than a selection.
+    """
+    from deap.tools import emo, selection
+
+    kept = selection.random
+    drawn = selection.random = emo.random = Random(rng.getrandbits(64))
     try:
-        yield
+        yield drawn
     finally:
-        random.setstate(kept)
+        selection.random = emo.random = kept

@@ -46,6 +46,19 @@ def test_neighbours_and_nearest_are_those_of_an_equal_constraint(rows: list[tupl
     assert FULL.distance_keys(key, near) == pytest.approx(FULL.distance_keys(key, other))
 
 
+def test_neighbours_are_found_in_a_space_whose_positions_do_not_fit_into_64_bits() -> None:
+    names = [f"T{number}" for number in range(24)]
+    domain = (3, 1, 2, 8, 5, 7, 9, 4)
+    centre = (2,) * 24
+    rows = [centre, (1, *centre[1:]), (8, *centre[1:]), (*centre[:-1], 3), (*centre[:-1], 9), (1, 1, *centre[2:])]
+    space = Space(names, [domain] * 24).restricted(rows)
+    assert space.product > 2**63
+    found = [tuple(space.values(key).values()) for key in space.neighbour_keys(space.key(dict(zip(names, centre, strict=True))))]
+    assert found == [rows[1], rows[2], rows[3]]
+    found = [tuple(space.values(key).values()) for key in space.neighbour_keys(space.key(dict(zip(names, centre, strict=True))), "any")]
+    assert sorted(found) == sorted(rows[1:5])
+
+
 def test_samples_are_uniform_over_rows() -> None:
     space, rng = FULL.restricted(ROWS[::3]), random.Random(5)
     drawn = Counter(space.sample_key(rng) for _ in range(6000))

@@ -7,6 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from deap import tools
 from instant_evaluator import SEED
 from instant_runs import finished, make_run
 
@@ -163,13 +164,16 @@ def test_a_child_of_differential_evolution_sets_values_that_are_legal(tmp_path) 
 
 
 def test_deap_draws_from_our_generator_and_leaves_the_global_one_alone() -> None:
-    random.seed(1)
-    before = random.getstate()
-    with borrowed(Random(5)):
-        first = random.random()
-    with borrowed(Random(5)):
-        assert random.random() == first
+    before, places = random.getstate(), list(range(1000))
+    with borrowed(Random(5)) as drawn:
+        assert drawn is not random
+        first = tools.selRandom(places, 9)
+    with pytest.raises(RuntimeError, match="within"), borrowed(Random(5)):
+        assert tools.selRandom(places, 9) == first
+        raise RuntimeError("within")
     assert random.getstate() == before
+    tools.selRandom(places, 9)
+    assert random.getstate() != before  # DEAP draws from the module again
 
 
 def test_a_parent_without_new_neighbours_is_changed_in_several_places() -> None:
