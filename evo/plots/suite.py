@@ -18,10 +18,10 @@ __all__ = ["draw_suite", "shares"]
 
 def shares(row: Row) -> dict[str, float]:
     """Share of the roofline of the evolved kernel, the seed and each baseline, by name."""
-    if row.roofline_share is None or row.evolved_ms is None:
+    if row.share is None or row.evolved_ms is None:
         return {}
-    work = row.roofline_share * row.evolved_ms  # the least possible milliseconds
-    found = {"evolved": row.roofline_share}
+    work = row.share * row.evolved_ms  # what the ceiling itself takes
+    found = {"evolved": row.share}
     if row.seed_ms is not None:
         found["seed"] = work / row.seed_ms
     return found | {name: work / value for name, value in row.baselines_ms.items()}
@@ -33,7 +33,7 @@ def draw_suite(name: str, rows: Sequence[Row]) -> Figure:
     Raises:
         ValueError: no row has a share of the roofline.
     """
-    known = sorted((row for row in rows if shares(row)), key=lambda row: row.roofline_share or 0.0)
+    known = sorted((row for row in rows if shares(row)), key=lambda row: row.share or 0.0)
     if not known:
         raise ValueError("no problem of the suite has a share of the roofline yet")
     with house_style():
@@ -46,10 +46,15 @@ def draw_suite(name: str, rows: Sequence[Row]) -> Figure:
         return figure
 
 
+def _label(row: Row) -> str:
+    name = row.name.replace("_", " ")
+    return f"{name} ({row.roofline})" if row.roofline else name
+
+
 def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     """Bars for the evolved kernels, markers for what they are compared with, certified speedups at the right edge."""
     places = range(len(rows))
-    evolved = [row.roofline_share or 0.0 for row in rows]
+    evolved = [row.share or 0.0 for row in rows]
     axes.barh(list(places), evolved, height=0.62, color=COLOURS[0], alpha=0.85, label="evolved", zorder=2)
     others = sorted(
         {name for row in rows for name in shares(row) if name not in ("evolved", "seed")}, key=lambda each: (each != "numpy", each)
@@ -69,7 +74,7 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
                 text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8,
                 color=INK,
             )  # fmt: skip
-    axes.set_yticks(list(places), [row.name.replace("_", " ") for row in rows])
+    axes.set_yticks(list(places), [_label(row) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.0, max(1.0, 1.04 * max(max(shares(row).values()) for row in rows)))
     axes.set_ylim(-0.6, len(rows) - 0.4)

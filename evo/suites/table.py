@@ -21,6 +21,9 @@ from evo.suites.energy import EnergyLog
 __all__ = ["Row", "as_csv", "as_json", "as_markdown", "is_final", "read_row"]
 
 SEED = "seed"
+CEILINGS = ("plain copy", "streaming copy", "random gather", "FMA peak")
+"""As certificates name them (`fitness.shares`)."""
+COPIES = CEILINGS[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Row:
     """Over the strongest baseline, with its 95 % prediction interval."""
     over_seed: Estimated | None = None
     roofline_share: float | None = None
+    """Of the whole roofline: the fastest way to move the bytes, or the multiply-adds."""
     evaluations: int = 0
     seconds: float = 0.0
     """Wall time of the whole run: search, seeds and certification."""
@@ -46,6 +50,15 @@ class Row:
     device: str = ""
     message: str = ""
     """Why there is no figure."""
+    roofline: str = ""
+    """The ceiling that the kernel is held against; one of `shares`."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of every ceiling, by its name."""
+
+    @property
+    def share(self) -> float | None:
+        """Of the ceiling named `roofline`."""
+        return self.shares.get(self.roofline, self.roofline_share)
 
 
 def is_final(state: str) -> bool:
@@ -98,6 +111,8 @@ def _row(name: str, reader: RunReader, failure: str) -> Row:
         speedup=_estimate(certificate, certificate["strongest"]),
         over_seed=_estimate(certificate, SEED),
         roofline_share=certificate["roofline_share"],
+        roofline=certificate.get("roofline", ""),
+        shares=certificate.get("shares", {}),
         device=str(device.get("name", "")) if isinstance(device, Mapping) else "",
     )
 
@@ -125,7 +140,8 @@ def columns(rows: Sequence[Row]) -> list[str]:
     """Headings; a column that no row has anything for is left out."""
     names = sorted({name for row in rows for name in row.baselines_ms}, key=lambda name: (name != "numpy", name))
     shown = ["problem", "seed ms", *(f"{name} ms" for name in names), "evolved ms", "speedup", "95 % interval", "over", "over seed"]
-    shown += ["of roofline", "evaluations", "seconds"]
+    shown += [f"of {CEILINGS[0]}"] if any(CEILINGS[0] in row.shares for row in rows) else []
+    shown += ["of roofline", "roofline", "evaluations", "seconds"]
     return [*shown, "joules"] if any(row.joules is not None for row in rows) else shown
 
 
@@ -139,11 +155,14 @@ def cells(row: Row, shown: Sequence[str]) -> list[str]:
         "95 % interval": row.message or row.state if row.speedup is None else f"{row.speedup.low:.2f}× to {row.speedup.high:.2f}×",
         "over": row.strongest,
         "over seed": "" if row.over_seed is None else f"{row.over_seed.value:.2f}×",
-        "of roofline": "" if row.roofline_share is None else f"{row.roofline_share:.0%}",
+        "of roofline": "" if row.share is None else f"{row.share:.0%}",
+        "roofline": row.roofline,
         "evaluations": str(row.evaluations or ""),
         "seconds": f"{row.seconds:.0f}" if row.seconds else "",
         "joules": "" if row.joules is None else f"{row.joules:.0f}",
     } | {f"{name} ms": _digits(value) for name, value in row.baselines_ms.items()}
+    if row.roofline in COPIES:  # of no interest where another ceiling counts
+        known |= {f"of {name}": f"{value:.0%}" for name, value in row.shares.items()}
     return [known.get(heading, "") for heading in shown]
 
 
@@ -163,14 +182,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     baselines = [f"{name}_ms" for name in names]
-    results = ("evolved_ms", "strongest", "speedup", "speedup_low", "speedup_high", "over_seed", "roofline_share")
+    results = ("evolved_ms", "strongest", "speedup", "speedup_low", "speedup_high", "over_seed", "roofline_share", "roofline")
+    shares = [f"share_{name.replace(' ', '_').lower()}" for name in CEILINGS]
     costs = ("evaluations", "seconds", "joules", "device", "message")
-    writer.writerow(["name", "problem", "state", "seed_ms", *baselines, *results, *costs])
+    writer.writerow(["name", "problem", "state", "seed_ms", *baselines, *results, *shares, *costs])
     for row in rows:
         speedup = [None] * 3 if row.speedup is None else [row.speedup.value, row.speedup.low, row.speedup.high]
         times = [row.seed_ms, *(row.baselines_ms.get(name) for name in names), row.evolved_ms]
         over_seed = None if row.over_seed is None else row.over_seed.value
-        rest = [over_seed, row.roofline_share, row.evaluations, round(row.seconds, 1), row.joules, row.device, row.message]
+        rest = [over_seed, row.roofline_share, row.roofline, *(row.shares.get(name) for name in CEILINGS)]
+        rest += [row.evaluations, round(row.seconds, 1), row.joules, row.device, row.message]
         writer.writerow([row.name, row.problem, row.state, *times, row.strongest, *speedup, *rest])
     return text.getvalue()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,24 @@ def test_the_table_has_a_column_for_every_baseline_and_none_for_joules_nobody_to
     assert "There is no compiler" in as_markdown(ROWS)
     read = list(csv.DictReader(io.StringIO(as_csv(ROWS))))
     assert float(read[0]["torch_ms"]) == 13.0 and read[1]["torch_ms"] == "" and read[2]["state"] == "failed"
+
+
+def test_each_kernel_is_held_against_the_ceiling_that_its_certificate_names() -> None:
+    copied = {"plain copy": 1.3, "streaming copy": 0.9, "FMA peak": 0.03}
+    rows = [
+        replace(ROWS[0], name="layernorm", roofline="plain copy", shares={"plain copy": 0.85, "streaming copy": 0.6}),
+        replace(ROWS[0], name="cumsum", roofline="streaming copy", shares=copied),
+        replace(ROWS[1], roofline="FMA peak", shares={"plain copy": 0.1, "streaming copy": 0.07, "FMA peak": 0.8}),
+    ]
+    shown = columns(rows)
+    layernorm, cumsum, matmul = (dict(zip(shown, cells(row, shown), strict=True)) for row in rows)
+    assert (layernorm["of roofline"], layernorm["roofline"], layernorm["of plain copy"]) == ("85%", "plain copy", "85%")
+    assert (cumsum["of roofline"], cumsum["roofline"], cumsum["of plain copy"]) == ("90%", "streaming copy", "130%")
+    assert (matmul["of roofline"], matmul["roofline"], matmul["of plain copy"]) == ("80%", "FMA peak", "")
+    read = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    assert float(read[1]["share_plain_copy"]) == 1.3 and read[1]["share_random_gather"] == "" and read[2]["roofline"] == "FMA peak"
+    assert shares(rows[2])["evolved"] == 0.8
+    assert "of plain copy" not in columns(ROWS)
 
 
 def test_the_picture_shows_shares_of_the_same_roofline(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@
 #define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3", "-O3 -mprefer-vector-width=512"}
 
 // 0: two loops; 1: tiles; 2: tiles made of VECTOR by VECTOR blocks that are transposed in registers; 3: such tiles, put
-// together in the workspace and written from there in longer runs, whose ends alone are unaligned.
-#define ALGORITHM 0  // evo: {0, 1, 2, 3}
+// together in the workspace and written from there in longer runs, whose ends alone are unaligned; 4: the same in strips down
+// the rows of x, where what does not fill a cache line at a tile's end waits for the next tile.
+#define ALGORITHM 0  // evo: {0, 1, 2, 3, 4}
 // What the outer loop (of elements or tiles) goes along. 0: rows of x, so x is read in order; 1: rows of y.
 #define ORDER 0  // evo: {0, 1}
 // The same inside a tile.
@@ -27,9 +28,11 @@
 #define VECTOR 4  // evo: {4, 8, 16}
 // How a block is transposed. 0: by interleaving whole rows, log2(VECTOR) times; 1: 4 by 4 pieces collected by the loads.
 #define SHUFFLE 0  // evo: {0, 1}
+// Whether strips go straight from the registers to y where its rows are whole cache lines, so that nothing has to wait.
+#define DIRECT 0  // evo: {0, 1}
 // Non-temporal stores of blocks in registers (where rows of y are aligned for them) and of runs.
 #define STREAM 0  // evo: {0, 1}
-// How many columns of x ahead of a block are prefetched; 0 is none.
+// How many columns (in strips: rows) of x ahead of a block are prefetched; 0 is none.
 #define PREFETCH 0  // evo: {0, 16, 32, 64, 128}
 // Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third.
 #define PREFETCH_LEVEL 3  // evo: {1, 2, 3}
@@ -137,7 +140,7 @@ INLINE void block(Matrix m, int64_t r, int64_t c) {
     float* y = m.y + c * m.y_stride + r;
     if (PREFETCH) {
 #pragma GCC unroll 16
-        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + i * m.x_stride + PREFETCH, 0, PREFETCH_LEVEL);
+        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + (ALGORITHM == 4 ? (i + PREFETCH) * m.x_stride : i * m.x_stride + PREFETCH), 0, PREFETCH_LEVEL);
     }
 #if SHUFFLE == 0
     vec v[VECTOR];
@@ -185,7 +188,33 @@ INLINE void write_run(const float* run, float* y, int64_t n) {
     for (; i < n; ++i) y[i] = run[i];
 }
 
-#if ALGORITHM == 3
+#if ALGORITHM == 4
+
+// Floats of a cache line: so many at most wait, before the tile's own.
+constexpr int64_t LINE = 16, STAGE_STRIDE = TILE_ROWS + 2 * LINE;
+
+extern "C" size_t workspace(int64_t, int64_t) { return size_t{TILE_COLS} * STAGE_STRIDE * sizeof(float); }
+
+// Columns [col, col_end) of x, down all its rows.
+static void strip(Matrix m, int64_t rows, int64_t col, int64_t col_end, float* stage) {
+    for (int64_t r = 0; r < rows; r += TILE_ROWS) {
+        const int64_t height = std::min<int64_t>(TILE_ROWS, rows - r), width = col_end - col;
+        in_registers<false>({m.x + r * m.x_stride + col, stage + LINE, m.x_stride, STAGE_STRIDE}, {0, height, 0, width});
+        for (int64_t c = 0; c < width; ++c) {
+            float* y = m.y + (col + c) * m.y_stride + r;
+            float* own = stage + c * STAGE_STRIDE + LINE;
+            const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) / 4 % LINE), waiting = r == 0 ? 0 : past;
+            // up to a line's end, but for the last tile: what is beyond goes where the next tile finds it
+            const int64_t beyond = r + height < rows ? (past + height) % LINE : 0;
+            write_run(own - waiting, y - waiting, waiting + height - beyond);
+            if (beyond)
+                for (int64_t i = 0; i < LINE; i += VECTOR)
+                    *reinterpret_cast<loose*>(own - LINE + i) = *reinterpret_cast<const loose*>(own + height - LINE + i);
+        }
+    }
+}
+
+#elif ALGORITHM == 3
 
 // Sixteen more floats a row than a tile has, lest rows fall on the same cache sets.
 constexpr int64_t STAGE_STRIDE = TILE_ROWS + 16;
@@ -203,12 +232,12 @@ INLINE void staged(Matrix m, Part p, float* stage) {
 #endif
 
 template <bool ALIGNED>
-static void by_tiles(Matrix m, int64_t rows, int64_t cols, [[maybe_unused]] float* stage) {
+[[maybe_unused]] static void by_tiles(Matrix m, int64_t rows, int64_t cols, [[maybe_unused]] float* stage) {
     const auto tile = [&](int64_t r, int64_t c) INLINED {
         const Part part{r, std::min<int64_t>(r + TILE_ROWS, rows), c, std::min<int64_t>(c + TILE_COLS, cols)};
 #if ALGORITHM == 3
         staged(m, part, stage);
-#elif ALGORITHM == 2
+#elif ALGORITHM == 2 || ALGORITHM == 4
         in_registers<ALIGNED>(m, part);
 #else
         by_element(m, part);
@@ -225,7 +254,13 @@ static void by_tiles(Matrix m, int64_t rows, int64_t cols, [[maybe_unused]] floa
 
 extern "C" void kernel(const float* __restrict x, float* __restrict y, [[maybe_unused]] void* workspace, int64_t rows, int64_t cols) {
     const Matrix m{x, y, cols, rows};
-#if ALGORITHM == 0
+#if ALGORITHM == 4
+    if (DIRECT && rows % LINE == 0)
+        by_tiles<true>(m, rows, cols, nullptr);
+    else
+        for (int64_t c = 0; c < cols; c += TILE_COLS)
+            strip(m, rows, c, std::min<int64_t>(c + TILE_COLS, cols), static_cast<float*>(workspace));
+#elif ALGORITHM == 0
     by_element(m, {0, rows, 0, cols});
 #else
     if (STREAM && rows % VECTOR == 0)
