@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evo.compare import metrics
 from evo.compare.config import CompareConfig
+from evo.compare.matching import curves_of, matching
 from evo.compare.outcome import Outcome
 from evo.compare.reference import Reference
 from evo.compare.statistics import (
@@ -31,6 +32,8 @@ __all__ = ["Analysis", "Pair", "Standing", "analyse"]
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
+PLAIN = "random"
+"""The strategy that the others are measured against in evaluations."""
 SEED = 20240607
 """Of the bootstrap: a report made again from the same runs says the same."""
 
@@ -50,6 +53,8 @@ class Standing:
     """Share of runs that reached each target."""
     qd: float
     coverage: float
+    matched: Interval | None = None
+    """Evaluations after which it has, on average, what `PLAIN` has at the end; None for that one itself."""
     qd_remeasured: float | None = None
     coverage_remeasured: float | None = None
 
@@ -212,9 +217,21 @@ def standing(
         ),
         float(np.mean([metrics.qd_score(run.elites, known) for run, known in mine])),
         float(np.mean([metrics.coverage(run.elites, known) for run, known in mine])),
+        matched(config, name, runs, references, rng),
         float(np.mean([metrics.qd_score(elites, known) for elites, known in fresh])) if fresh else None,
         float(np.mean([metrics.coverage(elites, known) for elites, known in fresh])) if fresh else None,
     )
+
+
+def matched(
+    config: CompareConfig, name: str, runs: dict[tuple[str, str, int], Outcome], references: dict[str, Reference], rng: np.random.Generator
+) -> Interval | None:
+    plain = next((entry.shown for entry in config.contestants if entry.name == PLAIN and not entry.parameters), None)
+    if plain is None or name == plain:
+        return None
+    most = config.budget.evaluations or max(len(run.objective) for run in runs.values())
+    mine, others = ([run for run in runs.values() if run.strategy == each] for each in (name, plain))
+    return matching(curves_of(mine, references, most), curves_of(others, references, most), config.resamples, CONFIDENCE, rng)
 
 
 def overall_pairs(config: CompareConfig, strategies: Sequence[str], areas: Floats) -> tuple[Pair, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evo.compare.analysis import Analysis, Pair, Standing
+from evo.compare.analysis import PLAIN, Analysis, Pair, Standing
 from evo.compare.config import ALWAYS
 from evo.compare.outcome import Outcome
 from evo.compare.statistics import POWER, Interval
@@ -62,6 +62,8 @@ def conclusion(analysis: Analysis) -> str:
         f" **{leader}** was best: averaged over its budget, the best kernel it had found so far ran at {percent(best.area.value)} of the"
         f" best known speed (95 % interval {percent(best.area.low)} to {percent(best.area.high)})."
     )
+    if best.matched is not None and math.isfinite(best.matched.value):
+        text += f" It needs {counts(best.matched)} evaluations for what {PLAIN} has at the end, on average."
     pairs = [analysis.pair(leader, other) for other in others]
     behind = [pair.other for pair in pairs if pair.adjusted < level and pair.difference > 0]
     unclear = [pair for pair in pairs if pair.other not in behind]
@@ -126,16 +128,19 @@ def standings(analysis: Analysis) -> str:
     head = ["strategy", "area (IQM, 95 %)", *(f"found @{b}" for b in analysis.checkpoints)]
     head += [] if first.score is None else ["score (95 %)"]
     head += [f"≥ {100 * target:g} %" for target in analysis.config.targets]
+    matched = next((each.matched for each in analysis.standings if each.matched is not None), None)
+    head += [] if matched is None else [f"{PLAIN}'s end after"]
     head += ["QD-score", "coverage"]
     remeasured = any(standing.qd_remeasured is not None for standing in analysis.standings)
     head += ["QD re-measured", "coverage re-measured"] if remeasured else []
-    return table(head, [standing_row(each, remeasured) for each in analysis.standings])
+    return table(head, [standing_row(each, remeasured, matched is not None) for each in analysis.standings])
 
 
-def standing_row(standing: Standing, remeasured: bool) -> list[str]:
+def standing_row(standing: Standing, remeasured: bool, matched: bool) -> list[str]:
     row = [standing.strategy, interval(standing.area), *(f"{found.value:.3f}" for found in standing.found)]
     row += [] if standing.score is None else [interval(standing.score, signed=True)]
     row += [percent(share) for share in standing.reached]
+    row += [counts(standing.matched)] if matched else []
     row += [f"{standing.qd:.3f}", f"{standing.coverage:.2f}"]
     if remeasured:
         row += ["" if value is None else f"{value:.3f}" for value in (standing.qd_remeasured, standing.coverage_remeasured)]
@@ -225,6 +230,13 @@ def interval(value: Interval, *, signed: bool = False) -> str:
     return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
 
 
+def counts(value: Interval | None) -> str:
+    if value is None:
+        return ""
+    first, low, high = ("never" if math.isinf(each) else f"{each:.0f}" for each in (value.value, value.low, value.high))
+    return f"{first} [{low}, {high}]"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -244,15 +256,8 @@ def many(count: int, what: str) -> str:
 def score_note(analysis: Analysis) -> str:
     if analysis.standings[0].score is None:
         return ""
-    text = (
-        "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"
-        " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best. It is rough"
-        " where that is a handful of evaluations, and a real random search may well lie below 0: ranks are averaged before times are looked"
-        " up, and every run spends its first evaluation on the plain seed."
-    )
-    if analysis.partial:
-        text += f" The runs are shorter than that on {listed(analysis.partial)}, where it covers what there is."
-    return text
+    short = f" The runs are shorter than that on {listed(analysis.partial)}, where it covers what there is." if analysis.partial else ""
+    return SCORE + short
 
 
 OVERALL = (
@@ -265,8 +270,16 @@ STANDING_NOTES = (
     " whatever moment it is stopped. Interquartile mean over all runs, with a stratified bootstrap interval (Agarwal et al. 2021).\n"
     "- **found @n**: the same share after n evaluations, mean over runs.\n"
     "- **≥ x %**: share of runs that came so close to the best known speed within the budget.\n"
+    "- **random's end after**: evaluations after which the mean of found is what `random` has at the end of its budget, with a bootstrap"
+    " interval.\n"
     "- **QD-score**, **coverage**: of the final archive, as shares of what is known to be reachable: how good and how different what was"
     " kept is."
+)
+SCORE = (
+    "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"
+    " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best. It is rough"
+    " where that is a handful of evaluations, and a real random search may well lie below 0: ranks are averaged before times are looked"
+    " up, and every run spends its first evaluation on the plain seed."
 )
 PAIRS = (
     "Tests are on the area. *A12* is the probability that a run of the leader beats one of the other on the same problem (0.5: no"

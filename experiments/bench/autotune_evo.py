@@ -7,7 +7,7 @@
     python experiments/bench/autotune_evo.py --speed FILE.csv.gz [--strategy auto] [--evaluations 400]
 
 `--bench PATH` does as the variable. All other arguments are the benchmark's own; its file is imported, never copied, and its
-contestants stay available. Contestants of ours are `evo:STRATEGY`, and `evo:auto-PART` for `auto` without one of its parts. A
+contestants stay available. Contestants of ours are `evo:STRATEGY`, and `evo:auto-PART+PART` for `auto` without some of its parts. A
 search starts from a configuration drawn at random, not from one that is known to work. `--summary` gives the mean of best/found
 over spaces with its standard error (over seeds; the spaces are fixed), and writes every run as a row. `--speed` runs the whole
 engine, with archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
@@ -200,8 +200,10 @@ def main() -> None:
         return
     for name in strategy_names():
         bench.CONTESTANTS[f"evo:{name}"] = contestant(name, {})
-    for part in PARTS:
-        bench.CONTESTANTS[f"evo:auto-{part}"] = contestant("auto", {"without": [part]})
+    for name in rest[rest.index("--contestants") + 1].split(",") if "--contestants" in rest[:-1] else PARTS:
+        parts = name.removeprefix("evo:auto-").split("+")
+        if set(parts) <= set(PARTS):
+            bench.CONTESTANTS[f"evo:auto-{'+'.join(parts)}"] = contestant("auto", {"without": parts})
     sys.argv = [ours.bench, *rest]
     bench.main()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.compare import metrics
+from evo.compare.matching import curves_of, matching
 from evo.compare.outcome import Outcome
 from evo.compare.reference import Reference
 
@@ -113,3 +115,21 @@ def test_the_optimum_at_once_scores_one_and_ideal_random_search_zero() -> None:
     assert metrics.performance_score(times, at_once, points)[0] == pytest.approx(1.0)
     random = metrics.score_ranks(times, [metrics.random_search(times, np.arange(1, 401))], points)
     assert metrics.performance_score(times, random, points)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_matching_is_where_the_mean_curve_reaches_the_others_end() -> None:
+    slow = [np.array([[0.1, 0.2, 0.4, 0.5], [0.1, 0.2, 0.2, 0.7]])]  # ends at 0.6 on average
+    fast = [np.array([[0.2, 0.6, 0.9, 0.9], [0.4, 0.6, 0.9, 1.0]])]
+    rng = np.random.default_rng(0)
+    found = matching(fast, slow, 500, 0.95, rng)
+    assert (found.value, found.low) == (2.0, 2.0) and found.high == 3.0  # resampled, random may end at 0.7
+    assert matching(slow, slow, 500, 0.95, rng).value == 4.0
+    assert math.isinf(matching(slow, fast, 500, 0.95, rng).value)
+
+
+def test_matching_weighs_problems_alike_whatever_their_seeds_and_keeps_what_short_runs_had() -> None:
+    known = {name: Reference(name, 0.0, True) for name in ("one", "other")}
+    runs = [replace(outcome(0.5, 1.0), problem="one"), replace(outcome(0.2), problem="other"), replace(outcome(0.4), problem="other")]
+    curves = curves_of(runs, known, 3)
+    assert [each.tolist() for each in curves] == [[[0.5, 1.0, 1.0]], [[0.2] * 3, [0.4] * 3]]
+    assert matching(curves, [np.array([[0.65]])], 100, 0.95, np.random.default_rng(0)).value == 2.0
