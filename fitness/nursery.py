@@ -1,14 +1,13 @@
 """The nursery: a zygote in the sandbox, and a small pool of runners it has forked ahead of time.
 
-One nursery per flavour of zygote: `native` is bare, `numpy` has NumPy imported. The pool is replenished in the background, by the
-zygote, off the measuring core.
+One nursery per flavour of zygote: `native` is bare, `numpy` has NumPy imported, any other the package it is named after as well. The
+pool is replenished in the background, by the zygote, off the measuring core.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -16,24 +15,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fitness.call import Terms
 from fitness.failure import RefereeError
+from fitness.packages import PackageMissing, places
 from fitness.sandbox import Sandbox
 from fitness.sandbox.bundle import ZYGOTE, python_command
 from fitness.sandbox.view import environment
 
-__all__ = ["FLAVOURS", "Ending", "Nursery", "Seat"]
-
-FLAVOURS: dict[str, tuple[str, ...]] = {"native": (), "numpy": ("numpy",)}
-"""What each flavour of zygote has imported before it forks."""
+__all__ = ["Ending", "Nursery", "Seat", "preloaded"]
 
 START_LIMIT = 60.0
 OUTPUT_PIPE = 1 << 16
+
+
+def preloaded(flavour: str) -> tuple[str, ...]:
+    """What a flavour of zygote has imported before it forks."""
+    return () if flavour == "native" else tuple(dict.fromkeys(("numpy", flavour)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,12 @@ class Nursery:
             return
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        paths, visible = _packages(FLAVOURS[self._flavour])
-        call = f"main({theirs.fileno()}, {list(FLAVOURS[self._flavour])!r}, {paths!r}, {list(self._terms.others)!r})"
-        command = self._sandbox.command(python_command(ZYGOTE, call), read=visible, filtered=False)
+        try:
+            known = places(preloaded(self._flavour))
+        except PackageMissing as missing:
+            raise RefereeError(str(missing)) from missing
+        call = f"main({theirs.fileno()}, {list(preloaded(self._flavour))!r}, {known!r}, {list(self._terms.others)!r})"
+        command = self._sandbox.command(python_command(ZYGOTE, call), read=list(known.values()), filtered=False)
         try:
             self._process = subprocess.Popen(
                 command,
@@ -245,20 +248,3 @@ class Nursery:
                 process.wait()
             if process.stderr is not None:
                 process.stderr.close()
-
-
-def _packages(modules: Collection[str]) -> tuple[list[str], list[str]]:
-    """(folders for sys.path, folders the sandbox must show) of installed packages: the packages themselves, not their neighbours."""
-    paths: dict[str, None] = {}
-    visible: dict[str, None] = {}
-    for module in modules:
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.submodule_search_locations:
-            raise RefereeError(f"the package {module!r} is needed for baselines and is not installed")
-        package = Path(next(iter(spec.submodule_search_locations))).resolve()
-        paths[str(package.parent)] = None
-        visible[str(package)] = None
-        libraries = package.parent / f"{module}.libs"
-        if libraries.is_dir():
-            visible[str(libraries)] = None
-    return list(paths), list(visible)

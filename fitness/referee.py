@@ -11,6 +11,7 @@ after `done` delays the referee's own clock.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from fitness.call import Call, Terms
 from fitness.custody import Custody
 from fitness.failure import RefereeError, RunnerFailure
 from fitness.null_call import NO_PROTOCOL, NullCall, Protocol
-from fitness.nursery import FLAVOURS, Nursery
+from fitness.nursery import Nursery
 from fitness.problem import Problem, Sizes
 from fitness.program import Program
 from fitness.sandbox import Sandbox, choose
@@ -71,9 +72,9 @@ class Runner:
 
 def flavour_of(program: Program) -> str:
     """Which zygote its runner is forked from: a baseline is named after the package it needs; `null` names its flavour."""
-    if program.kind == "native":
-        return "native"
-    return program.entry if program.entry in FLAVOURS else "numpy"
+    if program.kind != "python":
+        return "native" if program.kind == "native" else program.entry
+    return program.entry if importlib.util.find_spec(program.entry) is not None else "numpy"
 
 
 class Referee:

@@ -14,6 +14,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -21,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from fitness import runner
@@ -131,32 +133,40 @@ def _probe_listener() -> tuple[bool, bool]:
     return False, False
 
 
-def _import(name: str, folders: list[str]) -> None:
-    """Imports a package by its file: where Landlock confines us, the folder it lies in may not be listed, as Python's finder would."""
-    for folder in folders:
-        package = os.path.join(folder, name)
-        spec = importlib.util.spec_from_file_location(name, f"{package}/__init__.py", submodule_search_locations=[package])
-        if spec is not None and spec.loader is not None and os.path.exists(f"{package}/__init__.py"):
-            module = sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return
-    __import__(name)
+class _Finder:
+    """Finds top-level modules by where they lie: where Landlock confines us, the folder they lie in may not be listed, as Python's own
+    finder would; and nothing else that is installed beside them can be imported."""
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self._known = known
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        place = self._known.get(name)
+        if place is None:
+            return None
+        if not os.path.isdir(place):
+            return importlib.util.spec_from_file_location(name, place)
+        if os.path.exists(f"{place}/__init__.py"):
+            return importlib.util.spec_from_file_location(name, f"{place}/__init__.py", submodule_search_locations=[place])
+        namespace = ModuleSpec(name, None, is_package=True)
+        namespace.submodule_search_locations = [place]
+        return namespace
 
 
-def main(fd: int, preload: list[str], paths: list[str], cores: list[int]) -> None:
-    """Serves the referee at the other end of socket `fd` until it closes. preload: modules to import before forking, found in the
-    folders `paths` besides the standard library. cores: where to run."""
+def main(fd: int, preload: list[str], known: dict[str, str], cores: list[int]) -> None:
+    """Serves the referee at the other end of socket `fd` until it closes. preload: modules to import before forking. known: where
+    modules lie that are not of the standard library. cores: where to run."""
     os.sched_setaffinity(0, cores)
     if os.getpriority(os.PRIO_PROCESS, 0) < 0:  # started while the referee was in a hurry
         os.setpriority(os.PRIO_PROCESS, 0, 0)
-    sys.path.extend(paths)
+    sys.meta_path.append(_Finder(known))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the referee's business
     referee = socket.socket(fileno=fd)
     for name in _WARM:
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)
     for name in preload:
-        _import(name, paths)
+        importlib.import_module(name)
     filtered, listener = _probe_listener()
     zygote = _Zygote(referee)
     gc.collect()

@@ -91,6 +91,10 @@ class Landlock(_Entered):
     isolates = ("files", "network", "capabilities")
     advice = (_INSTALL, _USERNS)
 
+    def visible(self, read: Sequence[str]) -> list[str]:
+        # What a process in a namespace finds in its own /proc. PyTorch takes its slowest code where it cannot learn which CPU it is on.
+        return [*super().visible(read), "/proc/cpuinfo", "/sys/devices/system/cpu"]
+
 
 class Rlimits(_Entered):
     """Resource limits, dropped capabilities, and the seccomp filters where the kernel has them. Files stay readable."""
