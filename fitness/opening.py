@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fitness.protocol import EvaluationSettings, Evaluator
 
-__all__ = ["open_evaluator"]
+if TYPE_CHECKING:
+    from fitness.problem import Problem
+    from fitness.targets.module import ModuleTarget
+
+__all__ = ["foreign_target", "open_evaluator"]
 
 
 def open_evaluator(problem: str, target: str, settings: EvaluationSettings) -> Evaluator:
@@ -25,5 +31,23 @@ def open_evaluator(problem: str, target: str, settings: EvaluationSettings) -> E
     if target in GPU:
         from fitness.gpu.evaluator import GpuEvaluator
 
+        if loaded.foreign is not None:
+            return GpuEvaluator(loaded, foreign_target(loaded, target, settings), settings)
+
         return GpuEvaluator(loaded, open_target(target, settings), settings)
+    if loaded.foreign is not None:
+        foreign_target(loaded, target, settings)
     return MeasuringEvaluator(loaded, open_target(target, settings), settings)
+
+
+def foreign_target(problem: Problem, target: str, settings: EvaluationSettings) -> ModuleTarget:
+    """The target of a problem of others, whose candidates are Python files. Raises `TargetError`."""
+    from fitness.targets.base import TargetError
+    from fitness.targets.module import ModuleTarget
+
+    if target != ModuleTarget.name:
+        raise TargetError(
+            f"{problem.name} is a problem of others; its candidates are Python files that define `{problem.foreign and problem.foreign.entry}`",
+            key="target", found=target, expected=ModuleTarget.name, remedy=f"--set target={ModuleTarget.name}.",
+        )  # fmt: skip
+    return ModuleTarget(problem, settings)

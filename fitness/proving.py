@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from fitness.inputs import DISTRIBUTIONS, Case
-from fitness.problem import Problem
+from fitness.problem import Problem, shape_label
 from fitness.supply import CaseSupply
 
 __all__ = ["proofs"]
@@ -16,11 +16,16 @@ DRAWS = 5
 FULL_DISTRIBUTIONS = 2
 """Distributions besides the timed one that each full shape is verified on per evaluation, drawn at random: over an elite's
 re-measurements all come round, and certification runs every one."""
+AT_ONCE = 24 << 30
+"""Bytes of cases that are held at the same time, of a problem whose shapes are not ours to choose."""
 
 
 def proofs(problem: Problem, supply: CaseSupply) -> Iterator[tuple[Case, bool]]:
     """(a case, whether it has to be called twice and agree): small shapes on every distribution, then full ones on a secret choice."""
     secret = random.SystemRandom()
+    if problem.foreign is not None:
+        yield from _foreign(problem, supply, secret)
+        return
     small = problem.small_shapes
     first = secret.randrange(len(small))
     # Five draws of every distribution, dealt out over the small shapes so that each shape is met as well.
@@ -39,4 +44,14 @@ def proofs(problem: Problem, supply: CaseSupply) -> Iterator[tuple[Case, bool]]:
     repeated = secret.randrange(len(problem.shapes)) if problem.deterministic else -1
     for position, sizes in enumerate(problem.shapes):
         for turn, distribution in enumerate(secret.sample(others, min(FULL_DISTRIBUTIONS, len(others)))):
+            yield supply.drawn(sizes, distribution, 0), position == repeated and turn == 0
+
+
+def _foreign(problem: Problem, supply: CaseSupply, secret: random.SystemRandom) -> Iterator[tuple[Case, bool]]:
+    """Every shape, on as many distributions as memory allows: problems of others have no small shapes, or none that say enough."""
+    shapes = list({shape_label(sizes): sizes for sizes in (*problem.small_shapes, *problem.shapes)}.values())
+    repeated = secret.randrange(len(shapes))
+    for position, sizes in enumerate(shapes):
+        most = max(1, min(len(DISTRIBUTIONS), AT_ONCE // (2 * len(shapes) * problem.footprint(sizes))))
+        for turn, distribution in enumerate(secret.sample(DISTRIBUTIONS, most)):
             yield supply.drawn(sizes, distribution, 0), position == repeated and turn == 0

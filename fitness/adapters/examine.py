@@ -18,7 +18,7 @@ from fitness.adapters.signature import Signature, signature_of
 from fitness.adapters.subject import Subject, SubjectError
 from fitness.problem import Problem, ProblemError, shape_label
 
-__all__ = ["Verdict", "examine"]
+__all__ = ["Verdict", "affordable", "examine"]
 
 CHEAP = (2e8, 3e6)
 """Floating-point operations and elements written, a call, that all checks are made with."""
@@ -53,9 +53,12 @@ class Verdict:
 
 
 @dataclass
-class _Finding(Exception):  # noqa: N818
+class _Finding(SubjectError):
     kind: str
     reason: str
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @dataclass
@@ -68,12 +71,13 @@ def examine(subject: Subject) -> Verdict:
     """Runs the file, several hundred times on small data. Raises nothing that the file raises."""
     start, log = time.perf_counter(), _Log()
     facts: dict[str, Any] = {}
+    log.notes.extend(subject.notes())
     try:
         full = signature_of(subject, subject.shapes[0])
         size = sum(leaf.elements * itemsize(leaf) for leaf in (*full.inputs, *full.outputs))
         shapes = " ".join(str(list(leaf.shape)) for leaf in full.inputs) + " → " + " ".join(str(list(leaf.shape)) for leaf in full.outputs)
         facts |= {"nbytes": size, "shapes": shapes}
-        small, signature = _affordable(subject, full)
+        small, signature = affordable(subject, full)
         facts["scaling"] = small.scaling()
         few = signature.flops > CHEAP[0] or signature.touched > CHEAP[1]
         _checked(problem_of(small), log, few=few)
@@ -101,7 +105,7 @@ def _verdict(subject: Subject, facts: dict[str, Any], log: _Log, start: float, k
     )  # fmt: skip
 
 
-def _affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
+def affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
     """The least scaled-down version that is cheap, else the cheapest that is bearable. Raises `_Finding`."""
     best: tuple[float, Subject, Signature] | None = None
     for version in subject.scaled():

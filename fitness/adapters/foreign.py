@@ -8,17 +8,20 @@ anybody else's, so it is left out: there, too, the case holds what the file draw
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fitness.adapters.destinations import with_destinations
 from fitness.adapters.signature import Leaf, Signature, signature_of
 from fitness.adapters.structure import GIVEN, kinds_of, varies
 from fitness.adapters.subject import Subject, SubjectError
 from fitness.argument import Argument, ExpressionError
 from fitness.problem import Problem, ProblemError, Sizes, shape_label
+from fitness.program import Program
 
 __all__ = ["AS_DRAWN", "Foreign", "problem_of"]
 
@@ -50,7 +53,8 @@ class Foreign:
         self.parameter_seed = int.from_bytes(os.urandom(6), "little")
         shapes = list({shape_label(sizes): sizes for sizes in (*subject.shapes, *subject.small_shapes)}.values())
         self.sizes = {shape_label(sizes): sizes for sizes in shapes}
-        self.signatures: dict[str, Signature] = {label: signature_of(subject, sizes) for label, sizes in self.sizes.items()}
+        found = {label: signature_of(subject, sizes) for label, sizes in self.sizes.items()}
+        self.signatures: dict[str, Signature] = with_destinations(subject, self.sizes, found)
         first = next(iter(self.signatures.values()))
         if not first.outputs:
             raise SubjectError("it returns no tensor")
@@ -71,6 +75,12 @@ class Foreign:
         """What a runner makes a callable of (`fitness.gpu.module`)."""
         data = {",".join(str(each) for each in self.sizes[label].values()): one.tree for label, one in self.signatures.items()}
         return {**self.subject.setting(self.parameter_seed, baseline), "data": data}
+
+    def baselines(self, modes: Sequence[str]) -> dict[str, Program]:
+        """The file's own computation as programs, one for every mode of running torch code."""
+        path, entry = self.subject.baseline()
+        setting = json.dumps(self.setting(baseline=True))
+        return {mode: Program(kind="torch", path=path, entry=f"{entry}:{mode}", setting=setting) for mode in modes}
 
     # ── the reference ──
 
@@ -109,6 +119,23 @@ class Foreign:
             if [leaf.shape for leaf in signature.inputs] == shapes:
                 return label
         raise SubjectError(f"found inputs of shapes {shapes}, which none of the problem's shapes has")
+
+    def differing_parameters(self, label: str, device: str, said: Sequence[Any]) -> str:
+        """In words, how the parameters that a candidate says it has differ from the reference's; empty where they do not."""
+        from fitness.gpu.module import summary
+
+        module = getattr(self._function(label, device, False), "module", None)
+        if module is None:
+            return ""
+        own = {name: (tuple(shape), total) for name, shape, total in summary(module)}
+        found = {str(each[0]): (tuple(each[1]), float(each[2])) for each in said if isinstance(each, list) and len(each) == 3}
+        parts = [f"`{name}` is missing" for name in own if name not in found]
+        for name, (shape, total) in own.items():
+            if name in found and found[name][0] != shape:
+                parts.append(f"`{name}` has shape {list(found[name][0])} and not {list(shape)}")
+            elif name in found and not math.isclose(found[name][1], total, rel_tol=1e-4, abs_tol=1e-9):
+                parts.append(f"`{name}` has other values: make the parameters in the same order and by the same functions")
+        return "; ".join(parts[:4])
 
     # ── data ──
 
@@ -202,7 +229,7 @@ def _problem(subject: Subject) -> Problem:
         small_shapes=subject.small_shapes,
         held_out_shapes=subject.shapes,
         version=subject.version,
-        compute_dtype=low if "float64" not in floats else "float64",
+        compute_dtype=subject.compute_dtype or (low if "float64" not in floats else "float64"),
         baselines={},
         hooks={
             "reference": foreign.reference,

@@ -21,7 +21,7 @@ from typing import Any
 from fitness.adapters.subject import Subject, SubjectError, default_dtype, run_text, seeded
 from fitness.problem import ProblemError, Sizes
 
-__all__ = ["KernelBenchFile"]
+__all__ = ["KernelBenchFile", "renamed"]
 
 NEEDED = {"Model": ast.ClassDef, "get_inputs": ast.FunctionDef, "get_init_inputs": ast.FunctionDef}
 ENTRY = "ModelNew"
@@ -157,19 +157,7 @@ class KernelBenchFile(Subject):
         return call
 
     def seed_source(self) -> str:
-        """The text with `Model` renamed and without the functions that make data."""
-        gone: set[int] = set()
-        for name in ("get_inputs", "get_init_inputs"):
-            node = self._function(name)
-            assert isinstance(node, ast.FunctionDef)
-            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            gone |= set(range(first, (node.end_lineno or first) + 1))
-        tokens = []
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            renamed = token.type == tokenize.NAME and token.string == "Model"
-            tokens.append((token, ENTRY if renamed else token.string))
-        lines = _replaced(self.text, [(token, text) for token, text in tokens if text != token.string])
-        return "\n".join(line for number, line in enumerate(lines, 1) if number not in gone).rstrip() + "\n"
+        return renamed(self.text, "Model", ENTRY, without=("get_inputs", "get_init_inputs"))
 
     def setting(self, seed: int, baseline: bool = False) -> dict[str, Any]:
         from fitness.gpu.module import encoded
@@ -182,6 +170,9 @@ class KernelBenchFile(Subject):
         if tensors:
             raise SubjectError("get_init_inputs returns tensors; numbers, texts, lists and tuples can be handed to a candidate")
         return {"style": "module", "entry": "Model" if baseline else ENTRY, "seed": seed, "init": init, "data": {}}
+
+    def baseline(self) -> tuple[Path, str]:
+        return self.path, "Model"
 
     def scaled(self) -> Iterator[KernelBenchFile]:
         yield self
@@ -264,11 +255,19 @@ def _value(node: ast.expr) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _replaced(text: str, changes: list[tuple[tokenize.TokenInfo, str]]) -> list[str]:
-    """The text's lines with some tokens replaced."""
+def renamed(text: str, name: str, new: str, without: tuple[str, ...]) -> str:
+    """A file's text with a name replaced, and without the functions and assignments at its top level that define others."""
+    gone: set[int] = set()
+    for node in ast.parse(text).body:
+        defined = {node.name} if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else set()
+        if isinstance(node, ast.Assign):
+            defined = {each.id for each in node.targets if isinstance(each, ast.Name)}
+        if defined & set(without):
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            gone |= set(range(first, (node.end_lineno or first) + 1))
     lines = text.splitlines()
-    for token, new in reversed(changes):
-        row, column = token.start
-        line = lines[row - 1]
-        lines[row - 1] = line[:column] + new + line[column + len(token.string) :]
-    return lines
+    for token in reversed(list(tokenize.generate_tokens(io.StringIO(text).readline))):
+        if token.type == tokenize.NAME and token.string == name:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column] + new + lines[row - 1][column + len(name) :]
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in gone).rstrip() + "\n"

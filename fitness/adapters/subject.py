@@ -30,6 +30,8 @@ class Subject(ABC):
     """Hash of the content."""
     entry: str
     """What a candidate has to define: `ModelNew` or `custom_kernel`."""
+    fills: bool = False
+    """Whether its data may hold room for the results (see `fitness.adapters.destinations`)."""
     sizes: tuple[str, ...]
     shapes: tuple[Sizes, ...]
     small_shapes: tuple[Sizes, ...]
@@ -51,8 +53,21 @@ class Subject(ABC):
         """What a runner needs to make a callable of a candidate (`fitness.gpu.module`), or of the file itself; JSON-able."""
 
     @abstractmethod
+    def baseline(self) -> tuple[Path, str]:
+        """(the file, the name in it) that a runner computes the reference with, at full speed."""
+
+    @abstractmethod
     def scaled(self) -> Iterator[Subject]:
         """The same problem on ever smaller data, beginning with itself; some of them may not run."""
+
+    @property
+    def compute_dtype(self) -> str | None:
+        """Lowest precision that the format lets a candidate compute in; None: that of its data."""
+        return None
+
+    def notes(self) -> tuple[str, ...]:
+        """What its reader should know, a sentence each."""
+        return ()
 
     def scaling(self) -> str:
         """How this one was scaled down, for its reader; empty where it was not."""
