@@ -26,6 +26,7 @@ held_out_shapes = [
     {"entries": 4000000, "width": 128, "bags": 100000, "items": 2000000},
     {"entries": 3000000, "width": 96, "bags": 16384, "items": 3000000},
 ]
+gather = {"table": "indices"}
 
 
 def make_inputs(rng, sizes):

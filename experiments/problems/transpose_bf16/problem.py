@@ -6,7 +6,7 @@ sizes = ("rows", "cols")
 inputs = {"x": {"dtype": "bfloat16", "shape": ("rows", "cols"), "role": "data"}}
 outputs = {"y": {"dtype": "bfloat16", "shape": ("cols", "rows")}}
 shapes = [{"rows": 16384, "cols": 16384}]
-small_shapes = [{"rows": 7, "cols": 33}, {"rows": 65, "cols": 1024}, {"rows": 3, "cols": 4099}]
+small_shapes = [{"rows": 7, "cols": 33}, {"rows": 65, "cols": 1024}, {"rows": 72, "cols": 136}, {"rows": 3, "cols": 4099}]
 held_out_shapes = [{"rows": 8192, "cols": 12288}, {"rows": 32768, "cols": 4096}]
 
 
