@@ -6,12 +6,13 @@ measured run keeps its folder in `out/measured/` and is resumed there after a cr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from evo.journal import Journal
 __all__ = ["Advance", "cores", "run_all", "run_task"]
 
 FORMAT = {"format": "evo compare 1"}
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[T
     try:
         while True:
             while len(waiting) < 3 * jobs and (task := next(upcoming, None)) is not None:
-                waiting[pool.submit(run_task, task, out)] = task
+                with one_thread_each():  # the first one starts the workers
+                    waiting[pool.submit(run_task, task, out)] = task
             if not waiting:
                 return
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -110,6 +113,22 @@ def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[T
         ) from error  # fmt: skip
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that start meanwhile do linear algebra in one thread: they are as many as there are cores, and more threads than
+    cores wait for each other by spinning, which makes a small product ten times as dear."""
+    kept = {name: os.environ.get(name) for name in BLAS_THREADS}
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def begin_worker(parent: int) -> None:

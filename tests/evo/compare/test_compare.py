@@ -17,7 +17,7 @@ from tiny_problem import tiny_problem
 
 from evo.compare import compare
 from evo.compare.config import ALWAYS, CompareConfig, load_comparison, parse_comparison
-from evo.compare.runner import Advance
+from evo.compare.runner import Advance, one_thread_each
 from evo.compare.schedule import schedule
 from evo.errors import UserError, as_user_error
 from fitness.targets.base import TargetError
@@ -142,6 +142,22 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(problems: 
 def finished_lines(out: Path) -> int:
     path = out / "runs.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_workers_and_the_command_line_do_linear_algebra_in_one_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    ask = [sys.executable, "-c", "import os; print(os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_NUM_THREADS'])"]
+    with one_thread_each():
+        assert subprocess.run(ask, capture_output=True, text=True, check=True).stdout == "1 1\n"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ and os.environ["OMP_NUM_THREADS"] == "7"
+    text = (
+        "import os, sys; from evo.__main__ import main; sys.argv = ['evo', 'version']\n"
+        "try: main()\nexcept SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    for given, expected in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
+        done = subprocess.run([sys.executable, "-c", text], env={**os.environ, **given}, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == expected
 
 
 def test_two_processes_cannot_do_one_comparison(problems: list[str], tmp_path: Path) -> None:
