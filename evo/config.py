@@ -135,6 +135,7 @@ class ExecutorSection(Section):
 
     name: Literal["local", "inline"] = Field(default="local", description="Executor: local (processes), inline (this thread).")
     builders: Count | None = Field(default=None, description="Builds at once; null takes the cores that are not measured on.")
+    devices: Count = Field(default=1, description="GPUs of this machine to measure on at once; a processor is one device.")
 
 
 class Config(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,4 +30,23 @@ def open_executor(config: Config, factory: Callable[..., Evaluator], arguments: 
         return InlineExecutor(evaluator)
     from evo.executors.local import LocalExecutor
 
-    return LocalExecutor(evaluator, factory, arguments, builders=config.executor.builders, log=log)
+    return LocalExecutor(evaluator, factory, arguments, builders=config.executor.builders, devices=_devices(config), log=log)
+
+
+def _devices(config: Config) -> list[str]:
+    """What each worker's CUDA_VISIBLE_DEVICES says. Raises `TargetError` for more devices than there are."""
+    from fitness.gpu.device import count_gpus
+    from fitness.targets.base import TargetError
+    from fitness.targets.registry import GPU
+
+    wanted = config.executor.devices
+    if wanted == 1:
+        return [""]
+    there = count_gpus() if config.target.name in GPU else 1
+    if wanted > there:
+        raise TargetError(
+            f"target {config.target.name} has not so many devices here",
+            key="executor.devices", found=str(wanted), expected=f"at most {there}", remedy="Set it to what there is.",
+        )  # fmt: skip
+    listed = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    return listed[:wanted] if len(listed) >= wanted else [str(number) for number in range(wanted)]

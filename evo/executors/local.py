@@ -39,7 +39,7 @@ GRACE = 3.0
 
 
 class LocalExecutor(Executor):
-    """One device of this machine.
+    """Devices of this machine, each measured on by a worker of its own.
 
     Args:
         evaluator: knows seeds and spaces and builds, in this process; is closed with this executor.
@@ -48,6 +48,7 @@ class LocalExecutor(Executor):
         builders: builds at once; None takes the cores this process may use less the measured one.
         patience: seconds a single measurement, duel or opening may take before the worker counts as hung.
         certify_patience: the same for a certification.
+        devices: of each worker what CUDA_VISIBLE_DEVICES says to it; empty leaves that as it is here.
         log: file that receives what the worker writes to its output and error streams; None leaves it on this process's.
     """
 
@@ -62,29 +63,33 @@ class LocalExecutor(Executor):
         builders: int | None = None,
         patience: float = 600.0,
         certify_patience: float = 3600.0,
+        devices: Sequence[str] = ("",),
         log: IO[Any] | None = None,
     ) -> None:
         self._factory = factory
         self._arguments = arguments
         self.builders = builders or default_builders()
-        self.window = self.builders + 2  # one on the device, one ready to follow it, the rest building
+        self.window = self.builders + 2 * len(devices)  # one on each device, one ready to follow it, the rest building
         self._patience = patience
         self._certify_patience = certify_patience
         self._log = log
         self._evaluator: Evaluator | None = evaluator
         self.deterministic = evaluator.deterministic
-        self._worker: _Worker | None = None
+        self._devices = tuple(devices)
+        self._workers: list[_Worker | None] = [None] * len(devices)
+        self._idle = list(range(len(devices)))
+        self._turns = asyncio.Semaphore(len(devices))
         self._cores = frozenset(os.sched_getaffinity(0))
         # Search and compilers (which inherit it) keep off the core that times, where there is another.
         self._others = self._cores - getattr(evaluator, "held_cores", frozenset()) or self._cores
         self._builds = ThreadPoolExecutor(
             self.builders, thread_name_prefix="evo-build", initializer=os.sched_setaffinity, initargs=(0, self._others)
         )
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="evo-device")
+        self._device = ThreadPoolExecutor(len(devices), thread_name_prefix="evo-device")
         self._closed = False
 
     async def start(self) -> None:
-        await self._ready()
+        await asyncio.gather(*(self._ready(number) for number in range(len(self._devices))))
         if self._others != self._cores:
             self.evaluator.environment()  # while this process may still use what the worker may: both must tell the same facts
             os.sched_setaffinity(0, self._others)
@@ -97,11 +102,11 @@ class LocalExecutor(Executor):
 
     @property
     def worker_pid(self) -> int | None:
-        """Process id of the live worker."""
-        return None if self._worker is None else self._worker.process.pid
+        """Process id of the (first) live worker."""
+        return next((worker.process.pid for worker in self._workers if worker is not None), None)
 
     async def environment(self) -> Environment:
-        return (await self._ready()).ready.environment
+        return (await self._ready(0)).ready.environment
 
     def seeds(self) -> Sequence[Kernel]:
         return self.evaluator.seeds()
@@ -130,48 +135,61 @@ class LocalExecutor(Executor):
     async def close(self) -> None:
         self._closed = True
         os.sched_setaffinity(0, self._cores)
-        worker, self._worker = self._worker, None
+        workers, self._workers = self._workers, [None] * len(self._devices)
         evaluator, self._evaluator = self._evaluator, None
-        if worker is not None:
-            worker.end()
+        for worker in workers:
+            if worker is not None:
+                worker.end()
         if evaluator is not None:
             evaluator.close()
         self._builds.shutdown(wait=False, cancel_futures=True)
         self._device.shutdown(wait=False, cancel_futures=True)
 
-    async def _ready(self) -> _Worker:
-        """The live worker, started anew if there is none."""
+    async def _ready(self, number: int) -> _Worker:
+        """The live worker of one device, started anew if there is none."""
         if self._closed:
             raise ExecutorError("the executor is closed")
-        if self._worker is None:
+        worker = self._workers[number]
+        if worker is None:
             # Started in this thread, not in a pool's: the kernel kills the worker when the *thread* that started it ends.
-            worker = self._worker = _Worker(self._factory, self._arguments, self._cores, self._log)
+            worker = _Worker(self._factory, self._arguments, self._cores, self._log, self._devices[number])
+            self._workers[number] = worker
             try:
                 await asyncio.get_running_loop().run_in_executor(self._device, worker.open, self._patience)
             except BaseException:
-                self._worker = None
+                self._workers[number] = None
                 worker.end(grace=0)
                 raise
-        return self._worker
+        return worker
 
     async def _ask(self, kind: type[T], request: Request, patience: float) -> T:
-        worker = await self._ready()
-        try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._device, worker.call, request, patience)
-        except ExecutorError:
-            if self._worker is worker:
-                self._worker = None
-            worker.end(grace=0)
-            raise
+        async with self._turns:
+            number = self._idle.pop()
+            try:
+                answer = await self._asked(number, request, patience)
+            finally:
+                self._idle.append(number)
         if not isinstance(answer, kind):
             raise ExecutorError(f"the worker answered {type(answer).__name__} to {request.method}")
         return answer
+
+    async def _asked(self, number: int, request: Request, patience: float) -> object:
+        worker = await self._ready(number)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._device, worker.call, request, patience)
+        except ExecutorError:
+            if self._workers[number] is worker:
+                self._workers[number] = None
+            worker.end(grace=0)
+            raise
 
 
 class _Worker:
     """A worker process and the connection to it."""
 
-    def __init__(self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], cores: Collection[int], log: IO[Any] | None) -> None:
+    def __init__(
+        self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], cores: Collection[int], log: IO[Any] | None, device: str = ""
+    ) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             path = [entry or os.getcwd() for entry in sys.path]
@@ -182,11 +200,14 @@ class _Worker:
                 stdout=log,
                 stderr=log,
                 pass_fds=[theirs.fileno()],
+                env=os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {}),
                 start_new_session=True,  # Ctrl-C at the terminal reaches the parent only; the group can be killed as one
             )
             self._connection = Connection(os.dup(ours.fileno()))
         self._order = Order(pickle.dumps((factory, arguments)), tuple(path), tuple(cores))
         self._lock = threading.Lock()
+        self._exchanging = threading.Lock()
+        """A cancelled call goes on to its end before the next one is made."""
 
     def open(self, patience: float) -> None:
         """Waits for the worker's evaluator. Raises `ExecutorError`, or `UserError` for what the user can put right."""
@@ -206,10 +227,11 @@ class _Worker:
 
     def _exchange(self, message: Order | Request, patience: float) -> object:
         try:
-            self._connection.send(message)
-            if not self._connection.poll(patience):
-                raise ExecutorError(f"the worker (process {self.process.pid}) did not answer within {patience:g} s")
-            return self._connection.recv()
+            with self._exchanging:
+                self._connection.send(message)
+                if not self._connection.poll(patience):
+                    raise ExecutorError(f"the worker (process {self.process.pid}) did not answer within {patience:g} s")
+                return self._connection.recv()
         except (EOFError, OSError) as error:
             raise ExecutorError(f"the worker (process {self.process.pid}) died: {self._fate()}") from error
 

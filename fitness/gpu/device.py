@@ -6,7 +6,7 @@ import functools
 import subprocess
 from dataclasses import dataclass
 
-__all__ = ["ARCHITECTURES", "GpuDevice", "find_gpu", "installed"]
+__all__ = ["ARCHITECTURES", "GpuDevice", "count_gpus", "find_gpu", "installed"]
 
 ARCHITECTURES: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32), "sm_86": ("cuda", 86, 32), "sm_89": ("cuda", 89, 32), "sm_90": ("cuda", 90, 32), "sm_100": ("cuda", 100, 32),
@@ -61,6 +61,16 @@ def find_gpu() -> GpuDevice | None:
         name, "gpu", "sm_" + capability.replace(".", ""), int(float(memory)) if memory[:1].isdigit() else 0, driver,
         installed("torch"), installed("triton"),
     )  # fmt: skip
+
+
+@functools.cache
+def count_gpus() -> int:
+    """NVIDIA GPUs of this machine."""
+    try:
+        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
 
 
 def absent(architecture: str) -> GpuDevice:

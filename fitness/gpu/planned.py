@@ -14,14 +14,14 @@ import os
 import tarfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from archive.evaluation import Diagnostic, Outcome
 from fitness.failure import RunnerFailure
-from fitness.gpu import wire
+from fitness.gpu import driver, wire
 from fitness.gpu.clock import Clock
 from fitness.gpu.colony import Child, Colony
 from fitness.gpu.handle import LOAD_TIMEOUT, Batch, GpuRunner
@@ -32,7 +32,7 @@ __all__ = ["LIVES", "LauncherPool", "PlannedRunner"]
 
 LIVES = 32
 """Kernels that one launcher serves at most."""
-SPARES = 2
+SPARES = 4
 """Launchers that are made ahead."""
 
 
@@ -58,6 +58,21 @@ class Launcher:
             self.no_gate = str(answer.get("why", ""))
             self.clock = None
 
+    def attach(self, slots: Sequence[GpuSlot]) -> None:
+        """Maps slots ahead of their use. Raises `wire.Closed`, TimeoutError, `driver.CudaError`."""
+        driver.context()  # of this thread
+        for slot in slots:
+            facts, fds = slot.exported()
+            number = len(self.attached)
+            try:
+                answer = self.child.ask({"op": "attach", "slot": number, "buffers": facts}, fds, LOAD_TIMEOUT)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            if "error" in answer:
+                raise wire.Closed(str(answer["error"]))
+            self.attached[id(slot)] = (number, slot)
+
     def close(self) -> None:
         self.child.close()
         if self.clock is not None:
@@ -65,10 +80,13 @@ class Launcher:
 
 
 class LauncherPool:
-    """Launchers made ahead in the background. Thread-safe."""
+    """Launchers made ahead in the background, with all slots mapped that there are by then. Thread-safe.
 
-    def __init__(self, colony: Colony, image: bytes, limits: dict[str, int]) -> None:
-        self._colony, self._image, self._limits = colony, image, limits
+    slots: gives those slots.
+    """
+
+    def __init__(self, colony: Colony, image: bytes, limits: dict[str, int], slots: Callable[[], Sequence[GpuSlot]]) -> None:
+        self._colony, self._image, self._limits, self._slots = colony, image, limits, slots
         self._lock = threading.Lock()
         self._used: list[Launcher] = []
         self._coming: list[Future[Launcher]] = []
@@ -111,12 +129,14 @@ class LauncherPool:
             future.set_exception(error)
             return
         try:
-            future.set_result(Launcher(child, self._image))
+            launcher = Launcher(child, self._image)
+            launcher.attach(self._slots())
         except Exception as error:
-            said = child.said()
+            error.add_note(child.said())
             child.close()
-            error.add_note(said)
             future.set_exception(error)
+            return
+        future.set_result(launcher)
 
     def close(self) -> None:
         with self._lock:

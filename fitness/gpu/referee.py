@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Sequence
 
 from fitness.failure import RefereeError
 from fitness.gpu.clock import gate_image
 from fitness.gpu.colony import Colony
 from fitness.gpu.handle import LIMITS, GpuRunner
 from fitness.gpu.planned import LauncherPool, PlannedRunner
+from fitness.gpu.slots import GpuSlot
 from fitness.null_call import NO_PROTOCOL
 from fitness.program import Program
 from fitness.sandbox import Sandbox
@@ -39,7 +41,9 @@ class GpuReferee:
     protocol = NO_PROTOCOL
     """Slopes hold nothing of the protocol's own cost."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, slots: Callable[[], Sequence[GpuSlot]]) -> None:
+        """slots: gives those that launchers map ahead of their use."""
+        self._slots = slots
         self._hostile = Colony(sandbox, device=True)
         self._own = Colony(None, device=True)
         self.single_use = False
@@ -52,7 +56,7 @@ class GpuReferee:
     def launchers(self) -> LauncherPool:
         """Those that are made ahead, from the first call on."""
         if self._launchers is None:
-            self._launchers = LauncherPool(self._hostile, gate_image(), LIMITS)
+            self._launchers = LauncherPool(self._hostile, gate_image(), LIMITS, self._slots)
         return self._launchers
 
     def load(self, program: Program) -> GpuRunner:

@@ -77,6 +77,9 @@ class SlotPool:
             slots.append(GpuSlot(self._problem, sizes))
         return slots[:count]
 
+    def all(self) -> list[GpuSlot]:
+        return [slot for slots in list(self._slots.values()) for slot in list(slots)]
+
     def seat(self, cases: Sequence[GpuCase], *, anywhere: bool) -> list[GpuSlot]:
         """A slot for each case of one shape. anywhere: a secret one; else the slot that holds it already, where there is one."""
         sizes = cases[0].sizes

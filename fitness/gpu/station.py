@@ -62,8 +62,8 @@ class GpuStation:
         self.problem = problem
         self.target = target
         self.settings = settings
-        self.referee = GpuReferee(choose(settings.sandbox))
         self.pool = SlotPool(problem)
+        self.referee = GpuReferee(choose(settings.sandbox), self.pool.all)
         self.supply = GpuSupply(problem)
         self.ceilings: GpuCeilings = measure_ceilings()
         self.canary = GpuCanary()
@@ -90,11 +90,14 @@ class GpuStation:
 
     def warm(self) -> None:
         """What the first measurement would wait for: cases, slots, a launcher, the baseline in its process, the referee's own kernels."""
-        self.referee.launchers()
+        together: dict[str, int] = defaultdict(int)
         for case, _twice in proofs(self.problem, self.supply):
-            self.pool.take(case.sizes, 1)
+            together[case.label] += 1
+            self.pool.take(case.sizes, together[case.label])
         for sizes in self.problem.shapes:
             self.pool.take(sizes, self.batch_size(sizes))
+        self.referee.launchers()
+        for sizes in self.problem.shapes:
             self.supply.pool(sizes, self.batch_size(sizes))
         with self.sitting() as sitting:
             self.seat_baseline(sitting)

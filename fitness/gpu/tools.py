@@ -30,6 +30,8 @@ CHECKS = ("memcheck", "racecheck")
 FOUND = 9
 """Exit status that compute-sanitizer is asked to give when it found something."""
 PATIENCE = 120.0
+INSTALLED = ("/opt/nvidia",)
+"""Where parts of the tools are, beside the toolkit's own folder."""
 METRICS = {
     "dram__throughput.avg.pct_of_peak_sustained_elapsed": "dram_share",
     "sm__throughput.avg.pct_of_peak_sustained_elapsed": "sm_share",
@@ -72,7 +74,7 @@ def watched(tool: list[str], archive: Path, number: int, case: GpuCase, sandbox:
             (Path(folder) / f"{position}.bin").write_bytes(content)
         command = [*tool, *python_command(GPU_REPLAY, f"main({folder!r}, {number})")]
         if sandbox is not None:
-            command = sandbox.command(command, read=[], write=[folder], devices=device_nodes())
+            command = sandbox.command(command, read=list(INSTALLED), write=[folder], devices=device_nodes())
         variables = environment(4) | {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""), "HOME": folder, "TMPDIR": folder}
         try:
             done = subprocess.run(

@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -93,7 +94,7 @@ class _Zygote:
             os.closerange(4, 256)
             if message["work"] == "build":
                 os.nice(10)  # builds give way to the referee, which spins while it times
-            home = _private_folder()
+            home = _private_folder(_home(os.getpid()))
             for name, value in message.get("limits", {}).items():
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
             WORK[message["work"]](socket.socket(fileno=3), home, message)
@@ -118,6 +119,7 @@ class _Zygote:
             if number is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)  # whatever it left behind
+                shutil.rmtree(_home(pid), ignore_errors=True)
                 self._tell({"ended": number, "status": status, "peak": usage.ru_maxrss << 10})
 
     def _tell(self, message: dict[str, Any]) -> None:
@@ -125,7 +127,12 @@ class _Zygote:
             self._parent.send(json.dumps(message).encode())
 
 
-def _private_folder() -> str:
+def _home(pid: int) -> str:
+    """Of the child `pid`; the zygote, which sees the same /tmp, removes it after the child's end."""
+    return f"/tmp/evo-{pid}"
+
+
+def _private_folder(home: str) -> str:
     """An empty folder of this child's own; where the kernel allows it on a tmpfs that no sibling can see."""
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.geteuid(), os.getegid()
@@ -137,7 +144,10 @@ def _private_folder() -> str:
             libc.mount(b"tmpfs", b"/tmp", b"tmpfs", ctypes.c_ulong(2 | 4), b"size=2g,mode=1777")
     import tempfile
 
-    home = tempfile.mkdtemp(prefix="evo-", dir="/tmp")
+    if os.path.lexists(home):  # a number that came round again, and a removal that failed
+        home = tempfile.mkdtemp(prefix="evo-", dir="/tmp")
+    else:
+        os.mkdir(home, 0o700)
     os.environ.update(HOME=home, TMPDIR=home, TRITON_CACHE_DIR=f"{home}/triton", TORCHINDUCTOR_CACHE_DIR=f"{home}/inductor")
     tempfile.tempdir = home
     os.chdir(home)

@@ -226,3 +226,36 @@ def test_search_and_compilers_keep_off_the_core_that_times() -> None:
     search, builder, worker = asyncio.run(work())
     assert search == builder == allowed - Holding.held_cores
     assert worker == allowed == os.sched_getaffinity(0)
+
+
+def test_every_device_measures_at_once_and_is_told_which_it_is(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+
+    async def work(executor: LocalExecutor) -> tuple[float, float]:
+        prepared = await executor.prepare(KERNEL)
+        workers = [worker for worker in executor._workers if worker is not None]
+        told = [(Path("/proc") / str(w.process.pid) / "environ").read_bytes().split(b"\0") for w in workers]
+        assert [b"CUDA_VISIBLE_DEVICES=%d" % number in variables for number, variables in enumerate(told)] == [True, True]
+        times = []
+        for count in (2, 4):
+            start = time.monotonic()
+            assert all(evaluation.ok for evaluation in await asyncio.gather(*(executor.measure(prepared) for _ in range(count))))
+            times.append(time.monotonic() - start)
+        return times[0], times[1]
+
+    two, four = use(work, Instant(measure_seconds=1.0, journal=journal), devices=("0", "1"))
+    assert two < 1.9, "one after the other takes 2 s"
+    assert 2.0 <= four < 3.8
+
+
+def test_a_device_whose_worker_dies_costs_the_others_nothing(tmp_path: Path) -> None:
+    trouble = tmp_path / "trouble"
+
+    async def work(executor: LocalExecutor) -> None:
+        prepared = await executor.prepare(KERNEL)
+        trouble.write_text("die\n")
+        found = await asyncio.gather(*(executor.measure(prepared) for _ in range(4)), return_exceptions=True)
+        assert sum(isinstance(each, ExecutorError) for each in found) == 1
+        assert all(each.ok for each in found if not isinstance(each, BaseException))
+
+    use(work, Instant(trouble=trouble, measure_seconds=0.2), devices=("0", "1"))
