@@ -11,6 +11,7 @@ ROWS = 1  # evo: {1, 2, 4}
 # 0: a program's rows are next to each other; 1: programs take rows in turn.
 IN_TURN = tl.constexpr(0)  # evo: {0, 1}
 NUM_WARPS = 4  # evo: {2, 4, 8, 16, 32}
+# evo: require ROWS * 2 <= NUM_WARPS
 NUM_STAGES = 1  # evo: {1, 2, 3, 4}
 LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first"}
 STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}

@@ -5,7 +5,10 @@ import triton.language as tl
 
 # 0: a row at once, a program each; 1: persistent programs that take rows in turn.
 ALGORITHM = 0  # evo: {0, 1}
+# Rows that a program holds at once.
+ROWS = 1  # evo: {1, 2, 4, 8}
 NUM_WARPS = 4  # evo: {4, 8, 16, 32}
+# evo: require ROWS * 2 <= NUM_WARPS
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 PROGRAMS = 264  # evo: {132, 264, 528, 1056, 2112}
 LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first", "evict_last"}
@@ -14,31 +17,33 @@ STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg", ".wt"}
 
 
 @triton.jit
-def whole_row(x, w, y, row, cols, BLOCK: tl.constexpr):
-    at = tl.arange(0, BLOCK)
-    mask = at < cols
-    start = tl.cast(row, tl.int64) * cols
-    v = tl.load(x + start + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
-    weight = tl.load(w + at, mask=mask, other=0.0, eviction_policy=WEIGHT_POLICY).to(tl.float32)
-    scale = 1.0 / tl.sqrt(tl.sum(v * v, axis=0) / cols + 1e-5)
-    tl.store(y + start + at, (v * scale * weight).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
+def whole_rows(x, w, y, first, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr):
+    r, lane = first + tl.arange(0, R), tl.arange(0, BLOCK)
+    inside = lane < cols
+    mask = (r < rows)[:, None] & inside[None, :]
+    at = r[:, None].to(tl.int64) * cols + lane[None, :]
+    v = tl.load(x + at, mask=mask, other=0.0, eviction_policy=LOAD_POLICY).to(tl.float32)
+    weight = tl.load(w + lane, mask=inside, other=0.0, eviction_policy=WEIGHT_POLICY).to(tl.float32)
+    scale = 1.0 / tl.sqrt(tl.sum(v * v, axis=1) / cols + 1e-5)
+    tl.store(y + at, (v * scale[:, None] * weight[None, :]).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
 
 
 @triton.jit
-def rows_at_once(x, w, y, cols, BLOCK: tl.constexpr):
-    whole_row(x, w, y, tl.program_id(0), cols, BLOCK)
+def rows_at_once(x, w, y, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr):
+    whole_rows(x, w, y, tl.program_id(0) * R, rows, cols, R, BLOCK)
 
 
 @triton.jit
-def rows_persistent(x, w, y, rows, cols, BLOCK: tl.constexpr, STAGES: tl.constexpr):
-    for row in tl.range(tl.program_id(0), rows, tl.num_programs(0), num_stages=STAGES):
-        whole_row(x, w, y, row, cols, BLOCK)
+def rows_persistent(x, w, y, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+    for first in tl.range(tl.program_id(0) * R, rows, tl.num_programs(0) * R, num_stages=STAGES):
+        whole_rows(x, w, y, first, rows, cols, R, BLOCK)
 
 
 def launch(x, w, y, workspace):
     rows, cols = x.shape
     block = triton.next_power_of_2(cols)
     if ALGORITHM == 0:
-        rows_at_once[(rows,)](x, w, y, cols, BLOCK=block, num_warps=NUM_WARPS)
+        rows_at_once[(triton.cdiv(rows, ROWS),)](x, w, y, rows, cols, R=ROWS, BLOCK=block, num_warps=NUM_WARPS)
     else:
-        rows_persistent[(min(rows, PROGRAMS),)](x, w, y, rows, cols, BLOCK=block, STAGES=NUM_STAGES, num_warps=NUM_WARPS)
+        programs = min(PROGRAMS, triton.cdiv(rows, ROWS))
+        rows_persistent[(programs,)](x, w, y, rows, cols, R=ROWS, BLOCK=block, STAGES=NUM_STAGES, num_warps=NUM_WARPS)

@@ -5,7 +5,10 @@ import triton.language as tl
 
 # 0: a row at once, a program each; 1: a row at once, persistent programs; 2: online over tiles, then a second trip.
 ALGORITHM = 0  # evo: {0, 1, 2}
+# Rows that a program holds at once.
+ROWS = 1  # evo: {1, 2, 4, 8}
 NUM_WARPS = 4  # evo: {4, 8, 16, 32}
+# evo: require ROWS * 2 <= NUM_WARPS
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 TILE = 2048  # evo: 2**[9..13]
 # Programs of the persistent grid, and how many rows each takes at once.
@@ -35,24 +38,25 @@ def scaled(e, total):
 
 
 @triton.jit
-def whole_row(x, y, row, cols, BLOCK: tl.constexpr):
-    at = tl.arange(0, BLOCK)
-    mask = at < cols
-    start = tl.cast(row, tl.int64) * cols
-    v = tl.load(x + start + at, mask=mask, other=-float("inf"), eviction_policy=LOAD_POLICY).to(tl.float32)
-    e = exponential(v, tl.max(v, axis=0))
-    tl.store(y + start + at, scaled(e, tl.sum(e, axis=0)).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
+def whole_rows(x, y, first, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr):
+    r, lane = first + tl.arange(0, R), tl.arange(0, BLOCK)
+    inside = lane < cols
+    mask = (r < rows)[:, None] & inside[None, :]
+    at = r[:, None].to(tl.int64) * cols + lane[None, :]
+    v = tl.load(x + at, mask=mask, other=-float("inf"), eviction_policy=LOAD_POLICY).to(tl.float32)
+    e = exponential(v, tl.max(v, axis=1)[:, None])
+    tl.store(y + at, scaled(e, tl.sum(e, axis=1)[:, None]).to(tl.bfloat16), mask=mask, cache_modifier=STORE_CACHE)
 
 
 @triton.jit
-def rows_at_once(x, y, cols, BLOCK: tl.constexpr):
-    whole_row(x, y, tl.program_id(0), cols, BLOCK)
+def rows_at_once(x, y, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr):
+    whole_rows(x, y, tl.program_id(0) * R, rows, cols, R, BLOCK)
 
 
 @triton.jit
-def rows_persistent(x, y, rows, cols, BLOCK: tl.constexpr, STAGES: tl.constexpr):
-    for row in tl.range(tl.program_id(0), rows, tl.num_programs(0), num_stages=STAGES):
-        whole_row(x, y, row, cols, BLOCK)
+def rows_persistent(x, y, rows, cols, R: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+    for first in tl.range(tl.program_id(0) * R, rows, tl.num_programs(0) * R, num_stages=STAGES):
+        whole_rows(x, y, first, rows, cols, R, BLOCK)
 
 
 @triton.jit
@@ -80,8 +84,9 @@ def launch(x, y, workspace):
     rows, cols = x.shape
     block = triton.next_power_of_2(cols)
     if ALGORITHM == 0:
-        rows_at_once[(rows,)](x, y, cols, BLOCK=block, num_warps=NUM_WARPS)
+        rows_at_once[(triton.cdiv(rows, ROWS),)](x, y, rows, cols, R=ROWS, BLOCK=block, num_warps=NUM_WARPS)
     elif ALGORITHM == 1:
-        rows_persistent[(min(rows, PROGRAMS),)](x, y, rows, cols, BLOCK=block, STAGES=NUM_STAGES, num_warps=NUM_WARPS)
+        programs = min(PROGRAMS, triton.cdiv(rows, ROWS))
+        rows_persistent[(programs,)](x, y, rows, cols, R=ROWS, BLOCK=block, STAGES=NUM_STAGES, num_warps=NUM_WARPS)
     else:
         rows_online[(rows,)](x, y, cols, BLOCK=min(TILE, block), STAGES=NUM_STAGES, num_warps=NUM_WARPS)
