@@ -32,7 +32,8 @@
 #define DIRECT 0  // evo: {0, 1}
 // Non-temporal stores of blocks in registers (where rows of y are aligned for them) and of runs.
 #define STREAM 0  // evo: {0, 1}
-// How many columns (in strips: rows) of x ahead of a block are prefetched; 0 is none.
+// How many columns of x ahead of a block are prefetched; 0 is none. In strips, any other value prefetches the next tile while this one
+// is written, so that memory reads and writes at once.
 #define PREFETCH 0  // evo: {0, 16, 32, 64, 128}
 // Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third.
 #define PREFETCH_LEVEL 3  // evo: {1, 2, 3}
@@ -138,9 +139,9 @@ template <bool ALIGNED>
 INLINE void block(Matrix m, int64_t r, int64_t c) {
     const float* x = m.x + r * m.x_stride + c;
     float* y = m.y + c * m.y_stride + r;
-    if (PREFETCH) {
+    if (PREFETCH && ALGORITHM != 4) {
 #pragma GCC unroll 16
-        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + (ALGORITHM == 4 ? (i + PREFETCH) * m.x_stride : i * m.x_stride + PREFETCH), 0, PREFETCH_LEVEL);
+        for (int i = 0; i < VECTOR; ++i) __builtin_prefetch(x + i * m.x_stride + PREFETCH, 0, PREFETCH_LEVEL);
     }
 #if SHUFFLE == 0
     vec v[VECTOR];
@@ -200,7 +201,12 @@ static void strip(Matrix m, int64_t rows, int64_t col, int64_t col_end, float* s
     for (int64_t r = 0; r < rows; r += TILE_ROWS) {
         const int64_t height = std::min<int64_t>(TILE_ROWS, rows - r), width = col_end - col;
         in_registers<false>({m.x + r * m.x_stride + col, stage + LINE, m.x_stride, STAGE_STRIDE}, {0, height, 0, width});
-        for (int64_t c = 0; c < width; ++c) {
+        const float* next = m.x + (r + TILE_ROWS) * m.x_stride + col;
+        for (int64_t c = 0, ahead_row = r + TILE_ROWS, ahead_col = 0; c < width; ++c) {
+            for (int64_t line = 0; PREFETCH && line < TILE_ROWS / LINE && ahead_row < rows; ++line) {
+                __builtin_prefetch(next + ahead_col, 0, PREFETCH_LEVEL);
+                if ((ahead_col += LINE) >= width) ahead_col = 0, ++ahead_row, next += m.x_stride;
+            }
             float* y = m.y + (col + c) * m.y_stride + r;
             float* own = stage + c * STAGE_STRIDE + LINE;
             const int64_t past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) / 4 % LINE), waiting = r == 0 ? 0 : past;
