@@ -116,6 +116,6 @@ def test_a_certified_kernel_is_built_for_the_held_out_shapes(target: TritonTarge
 def test_a_launch_that_changes_its_mind_is_refused(target: TritonTarget) -> None:
     source = Problem.load("softmax_bf16").seed_kernel("triton").source
     source = source.replace("def launch(x, y, workspace):", "TIMES = [0]\n\n\ndef launch(x, y, workspace):\n    TIMES[0] += 1")
-    source = source.replace("rows_at_once[(rows,)]", "rows_at_once[(rows - TIMES[0] % 2,)]")
+    source = source.replace("rows_at_once[(triton.cdiv(rows, ROWS),)]", "rows_at_once[(rows - TIMES[0] % 2,)]")
     with pytest.raises(BuildFailure, match="something else"):
         target.build(Kernel("triton", source))
