@@ -10,6 +10,8 @@ whole measurement goes. Needs a GPU, torch and triton.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import time
 from collections import defaultdict
@@ -77,15 +79,19 @@ def main() -> None:
     parser.add_argument("--measurements", type=int, default=8)
     parser.add_argument("--fresh", action="store_true", help="a fresh launcher for every measurement")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--lock", type=Path, help="a file to lock while the device is used, where several of these run at once")
     given = parser.parse_args()
     start = time.perf_counter()
     evaluator = open_evaluator(given.problem, given.target, EvaluationSettings(repetitions=5, precision=0.04, call_timeout=5.0))
     assert isinstance(evaluator, GpuEvaluator)
     result: dict[str, Any] = {"problem": given.problem, "target": given.target}
+    held = contextlib.ExitStack()
     try:
         prepared = evaluator.prepare(evaluator.seeds()[0])
         result["prepare_s"] = time.perf_counter() - start
         assert prepared.failed is None, prepared.failed
+        if given.lock is not None:
+            fcntl.flock(held.enter_context(given.lock.open("w")), fcntl.LOCK_EX)
         begin = time.perf_counter()
         evaluator.station.warm()
         result["warm_s"] = time.perf_counter() - begin
@@ -99,6 +105,7 @@ def main() -> None:
         for _ in range(given.measurements):
             evaluation = evaluator.measure(prepared)
             costs.append({**{k: round(v, 5) for k, v in evaluation.cost.items()}, "speedup": evaluation.speedup or 0.0})
+            costs[-1]["roofline_share"] = float(evaluation.profile.get("roofline_share", 0.0))
             print(evaluation.outcome.value, json.dumps(costs[-1]), [d.message[:300] for d in evaluation.diagnostics], flush=True)
         result["measurements"] = costs
         if costs:
@@ -109,6 +116,7 @@ def main() -> None:
         if given.json is not None:
             given.json.write_text(json.dumps(result, indent=1))
         evaluator.close()
+        held.close()
 
 
 if __name__ == "__main__":
