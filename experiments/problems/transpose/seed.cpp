@@ -28,8 +28,6 @@
 #define VECTOR 4  // evo: {4, 8, 16}
 // How a block is transposed. 0: by interleaving whole rows, log2(VECTOR) times; 1: 4 by 4 pieces collected by the loads.
 #define SHUFFLE 0  // evo: {0, 1}
-// Whether strips go straight from the registers to y where its rows are whole cache lines, so that nothing has to wait.
-#define DIRECT 0  // evo: {0, 1}
 // Non-temporal stores of blocks in registers (where rows of y are aligned for them) and of runs.
 #define STREAM 0  // evo: {0, 1}
 // How many columns of x ahead of a block are prefetched; 0 is none. In strips, any other value prefetches the next tile while this one
@@ -243,7 +241,7 @@ template <bool ALIGNED>
         const Part part{r, std::min<int64_t>(r + TILE_ROWS, rows), c, std::min<int64_t>(c + TILE_COLS, cols)};
 #if ALGORITHM == 3
         staged(m, part, stage);
-#elif ALGORITHM == 2 || ALGORITHM == 4
+#elif ALGORITHM == 2
         in_registers<ALIGNED>(m, part);
 #else
         by_element(m, part);
@@ -261,11 +259,7 @@ template <bool ALIGNED>
 extern "C" void kernel(const float* __restrict x, float* __restrict y, [[maybe_unused]] void* workspace, int64_t rows, int64_t cols) {
     const Matrix m{x, y, cols, rows};
 #if ALGORITHM == 4
-    if (DIRECT && rows % LINE == 0)
-        by_tiles<true>(m, rows, cols, nullptr);
-    else
-        for (int64_t c = 0; c < cols; c += TILE_COLS)
-            strip(m, rows, c, std::min<int64_t>(c + TILE_COLS, cols), static_cast<float*>(workspace));
+    for (int64_t c = 0; c < cols; c += TILE_COLS) strip(m, rows, c, std::min<int64_t>(c + TILE_COLS, cols), static_cast<float*>(workspace));
 #elif ALGORITHM == 0
     by_element(m, {0, rows, 0, cols});
 #else
