@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from evo.document import Document, Key, read_document
 from evo.errors import UserError
 from evo.llm.section import LlmSection
+from fitness.adapters import absolute, is_foreign
 
 if TYPE_CHECKING:
     from fitness.protocol import EvaluationSettings
@@ -144,7 +145,9 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)] = Field(
         default="", description="The run's name, first part of its folder's; empty takes the file's name.", validate_default=False
     )
-    problem: str = Field(description="A problem's name, or the path of its folder or recorded space.")
+    problem: str = Field(
+        description="A problem's name, the path of its folder or recorded space, or kernelbench:PATH, gpumode:PATH for a file of others."
+    )
     target: Annotated[TargetSection, BeforeValidator(_by_name)] = Field(default=TargetSection(), description="Toolchain and device.")
     seed: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Seed of every random decision of the search (never of the evaluator)."
@@ -198,7 +201,11 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         document.override(override)
     document.values.setdefault("name", path.stem)
     problem = document.values.get("problem")
-    if isinstance(problem, str) and "problem" in {key[0] for key in document.lines} and not Path(problem).is_absolute():
+    if is_foreign(problem):
+        # of others: relative to the file that says it, or to where the command was given
+        beside = path.resolve().parent if not document.overridden(("problem",)) else Path.cwd()
+        document.values["problem"] = absolute(str(problem), beside)
+    elif isinstance(problem, str) and "problem" in {key[0] for key in document.lines} and not Path(problem).is_absolute():
         beside = path.resolve().parent / problem
         if ("/" in problem or Path(problem).suffix) and beside.exists():
             document.values["problem"] = str(beside)

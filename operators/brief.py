@@ -75,6 +75,8 @@ class Brief:
 
 def interface(problem: Problem, target: str, language: str, threads: int) -> str:
     """The ABI that a kernel has to have, for this problem."""
+    if problem.foreign is not None:
+        return _foreign_interface(problem)
     inputs, outputs = list(problem.inputs), list(problem.outputs)
     roles = [f"- `{one.name}`: {one.role}, {one.dtype}{_dims(one)}" for one in (*inputs, *outputs)]
     if family_of(language) == "python":
@@ -104,6 +106,40 @@ def interface(problem: Problem, target: str, language: str, threads: int) -> str
             "One file, standard and intrinsics headers only (<cmath>, <cstdint>, <algorithm>, <immintrin.h>); no files, no system calls, "
             "no threads beyond those given, no libraries beyond libm."
         )
+    return "\n".join(lines)
+
+
+def _foreign_interface(problem: Problem) -> str:
+    """What a candidate for a problem of others has to define."""
+    assert problem.foreign is not None
+    entry, shapes = problem.foreign.entry, problem.shapes[0]
+    tensors = [f"- {one.name}: {one.dtype}{list(one.shape(shapes))}" for one in (*problem.inputs, *problem.outputs)]
+    module = entry == "ModelNew"
+    if module:
+        lines = [
+            f"Define the class `{entry}`, which takes the place of the reference's `Model`: the same arguments of `__init__` and "
+            "`forward`, the same results, as new contiguous tensors of the same dtypes and shapes.",
+            "Both are built under one random seed and have to have the same parameters: make the same parameters in the same order by "
+            "the same functions (keep `nn.Linear`, `nn.Conv2d` and so on as holders of weights). What depends on parameters alone may be "
+            "prepared in `__init__`.",
+        ]
+    else:
+        lines = [
+            f"Define the function `{entry}(data)`, which takes the place of the reference's `ref_kernel(data)`: the same argument, the "
+            "same results, as contiguous tensors of the same dtypes and shapes. Where the data hold an output's tensor, write into it and "
+            "return it."
+        ]
+    lines += [
+        "Write the work as Triton kernels (`@triton.jit`); torch may be used for what is not worth one. Imports: torch, triton, math and "
+        "what describes types. No inline CUDA, no torch.compile, no autotune (declare tunables), no streams, graphs or events, no "
+        "torch.backends, no patching; nothing kept from one call to the next; inputs are not written.",
+        "",
+        f"On the first shape ({shape_label(shapes)}):",
+        *tensors,
+        "",
+        "Results are compared with the reference in float64, also on other data than the file draws. What is returned is copied into the "
+        "evaluator's own memory; that copy is timed, for the baseline too.",
+    ]
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evo.cli.foreign import lint_foreign
 from evo.cli.output import emit_json, say, table
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_problems(json: AsJson = False) -> None:
-    """Problems known by name."""
+    """Problems known by name.
+
+    Beside these: the path of a folder of your own, kernelbench:PATH (a KernelBench file) and gpumode:PATH (the folder of a task.yml).
+    """
     from fitness.problem import SEEDS, Problem, shape_label
 
     found = [Problem.load(name) for name in Problem.names()]
@@ -48,13 +52,21 @@ def list_problems(json: AsJson = False) -> None:
 
 
 def lint(
-    problem: Annotated[str, typer.Argument(help="A problem's name, or the path of its folder.")],
+    problem: Annotated[
+        str, typer.Argument(help="A problem's name, the path of its folder, or kernelbench:PATH, gpumode:PATH: a file or a whole checkout.")
+    ],
     json: AsJson = False,
 ) -> None:
     """Whether a problem's checks catch every known cheat.
 
-    They must also pass its baseline and its plain seed. Exit code 2 when the problem is refused.
+    They must also pass its baseline and its plain seed. Exit code 2 when the problem is refused. Of a checkout of KernelBench or of
+    gpu-mode's tasks it says for each file whether it can be searched, or why not.
     """
+    from fitness.adapters import is_foreign
+
+    if is_foreign(problem):
+        lint_foreign(problem, json=json)
+        return
     report, seeds, reasons = check_problem(problem)
     if json:
         checks, verdicts = [asdict(row) for row in report.rows], [asdict(seed) for seed in seeds]

@@ -69,9 +69,15 @@ def verify_seed(config: Config, *, json: bool) -> None:
         expected, remedy = "triton", "Other targets verify what they measure: evo lint, evo run."
         what = "Only Triton kernels can be verified without a device."
         raise UserError(what, key="target", found=config.target.name, expected=expected, remedy=remedy)
+    from fitness.adapters import is_foreign
     from fitness.gpu.verifying import verify
     from fitness.problem import Problem
 
+    if is_foreign(config.problem):
+        from evo.cli.foreign import verify_foreign
+
+        verify_foreign(config.problem, config.settings(), json=json)
+        return
     problem = Problem.load(config.problem)
     verdict = verify(problem.seed_kernel("triton"), problem, config.settings())
     findings = [finding.message for finding in verdict.diagnostics]

@@ -18,6 +18,7 @@ from evo.config import Config
 from evo.errors import UserError
 from evo.export.alignment import ALIGNED, least_alignment
 from evo.export.choice import Specialist
+from evo.export.device import LANGUAGES, write_device_package
 from evo.export.envelope import envelope_of
 from evo.export.recipe import recipe
 from evo.export.writer import Writer
@@ -51,12 +52,21 @@ def export(reader: RunReader, config: Config, chosen: Sequence[Specialist], fold
     Raises:
         UserError: the folder is in use, the name is not one, the target has no export, or the package fails its own test.
     """
-    if config.target.name != "cpp":
-        raise UserError("Only C++ kernels can be exported.", file=reader.folder, key="target", found=config.target.name, expected="cpp")
+    if config.target.name not in ("cpp", *LANGUAGES):
+        expected = ", ".join(("cpp", *LANGUAGES))
+        raise UserError(
+            "Kernels of this target cannot be exported.", file=reader.folder, key="target", found=config.target.name, expected=expected
+        )
     problem = Problem.load(config.problem)
     module = module or (folder.name if folder.name.isidentifier() else f"{problem.name}_fast")
     if not module.isidentifier() or keyword.iskeyword(module) or module in sys.stdlib_module_names:
         raise UserError("This is not a module's name.", key="--name", found=module, expected="letters, digits and underscores")
+    if config.target.name in LANGUAGES:
+        with _unfinished(folder) as place:
+            tests = write_device_package(reader, config, chosen[0], problem, module, place)
+            for cached in [*place.rglob("__pycache__")]:
+                shutil.rmtree(cached)
+        return _exported(folder, module, problem, chosen[:1], 1, tests)
     made = recipe(module, chosen, config)
     with _unfinished(folder) as place:
         writer = Writer(problem, module, chosen, made, place)
@@ -73,8 +83,12 @@ def export(reader: RunReader, config: Config, chosen: Sequence[Specialist], fold
             leftover.unlink()
         for cached in [*place.rglob("__pycache__")]:
             shutil.rmtree(cached)
+    return _exported(folder, module, problem, chosen, alignment, tests)
+
+
+def _exported(folder: Path, module: str, problem: Problem, chosen: Sequence[Specialist], alignment: int, tests: str) -> Exported:
     against = {name: (e["value"], e["low"], e["high"]) for name, e in chosen[0].certificate["against"].items()}
-    rule = envelope_of(problem).rule()
+    rule = envelope_of(problem).rule() if problem.foreign is None else "the shapes it was verified on"
     return Exported(folder, module, problem.name, tuple(one.candidate for one in chosen), alignment, rule, against, tests)
 
 

@@ -37,10 +37,15 @@ def with_destinations(subject: Subject, sizes: Mapping[str, Sizes], found: Mappi
 
 
 def _candidates(signature: Signature) -> dict[int, int]:
-    """Input → output of the same shape and type, for all but the first input."""
-    return {
-        place: signature.outputs.index(leaf) for place, leaf in enumerate(signature.inputs) if place and leaf in signature.outputs
-    }
+    """Input → output of the same shape and kind of type, for all but the first input."""
+    found = {}
+    for place, leaf in enumerate(signature.inputs[1:], 1):
+        for output, result in enumerate(signature.outputs):
+            alike = leaf.dtype == result.dtype or ("float" in leaf.dtype and "float" in result.dtype)
+            if alike and (leaf.shape == result.shape or leaf.elements == result.elements == 1):
+                found[place] = output
+                break
+    return found
 
 
 def _unread(subject: Subject, sizes: Sizes, place: int) -> bool:
@@ -64,10 +69,15 @@ def _unread(subject: Subject, sizes: Sizes, place: int) -> bool:
 
 
 def _without(signature: Signature, taken: Mapping[int, int]) -> Signature:
+    """An output is of the type of the memory that was made for it, whatever the reference computes in."""
     kept = [place for place in range(len(signature.inputs)) if place not in taken]
+    outputs = list(signature.outputs)
+    for place, output in taken.items():
+        outputs[output] = signature.inputs[place]
     return dataclasses.replace(
-        signature, inputs=tuple(signature.inputs[place] for place in kept), tree=_replaced(signature.tree, taken, kept)
-    )
+        signature, inputs=tuple(signature.inputs[place] for place in kept), outputs=tuple(outputs),
+        tree=_replaced(signature.tree, taken, kept),
+    )  # fmt: skip
 
 
 def _replaced(tree: Any, taken: Mapping[int, int], kept: list[int]) -> Any:

@@ -22,7 +22,7 @@ def elsewhere(device: str) -> Iterator[None]:
         named = isinstance(value, (str, torch.device)) and str(value).split(":")[0] == "cuda"
         return torch.device(device) if named else value
 
-    class Redirecting(TorchFunctionMode):
+    class Redirecting(TorchFunctionMode):  # type: ignore[misc]
         def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if getattr(function, "__name__", "") == "cuda":
                 return args[0]
@@ -32,9 +32,9 @@ def elsewhere(device: str) -> Iterator[None]:
             return function(*(moved(each) for each in args), **kwargs)
 
     genuine = torch.Generator
-    torch.Generator = lambda device="cpu": genuine(moved(device))  # type: ignore[assignment, misc]
+    torch.Generator = lambda device="cpu": genuine(moved(device))
     try:
         with Redirecting():
             yield
     finally:
-        torch.Generator = genuine  # type: ignore[misc]
+        torch.Generator = genuine

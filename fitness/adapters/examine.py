@@ -7,6 +7,7 @@ overflow, an accumulation so long that single precision fails). Those are found 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from fitness.problem import Problem, ProblemError, shape_label
 
 __all__ = ["Verdict", "affordable", "examine"]
 
-CHEAP = (2e8, 3e6)
+CHEAP = (1e8, 1.5e6)
 """Floating-point operations and elements written, a call, that all checks are made with."""
 BEARABLE = (2e10, 4e8)
 """The same up to which the most important ones are."""
@@ -79,8 +80,16 @@ def examine(subject: Subject) -> Verdict:
         facts |= {"nbytes": size, "shapes": shapes}
         small, signature = affordable(subject, full)
         facts["scaling"] = small.scaling()
-        few = signature.flops > CHEAP[0] or signature.touched > CHEAP[1]
-        _checked(problem_of(small), log, few=few)
+        try:
+            _checked(problem_of(small), log, few=_dear(signature))
+        except _Finding as finding:
+            larger = _largest_bearable(subject, full) if finding.kind in ("degenerate", "imprecise") and small.scaling() else None
+            if larger is None or larger[0].scaling() == small.scaling():
+                raise
+            # it may be so at this scale alone
+            facts["scaling"] = larger[0].scaling()
+            log.checks.clear()
+            _checked(problem_of(larger[0]), log, few=_dear(larger[1]))
     except _Finding as finding:
         return _verdict(subject, facts, log, start, kind=finding.kind, reason=finding.reason)
     except ProblemError as error:
@@ -125,6 +134,21 @@ def affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
     cheapest = full if best is None else best[2]
     text = f"too large for this machine: at the smallest sizes that fit together a call takes {cheapest.flops:.1e} operations"
     raise _Finding("too_large", f"{text} and {cheapest.parameters:.1e} parameters")
+
+
+def _dear(signature: Signature) -> bool:
+    return signature.flops > CHEAP[0] or signature.touched > CHEAP[1]
+
+
+def _largest_bearable(subject: Subject, full: Signature) -> tuple[Subject, Signature] | None:
+    """The least scaled-down version that is bearable."""
+    for version in subject.scaled():
+        with contextlib.suppress(SubjectError):
+            signature = full if version is subject else signature_of(version, version.shapes[0])
+            bearable = signature.flops <= BEARABLE[0] / 8 and signature.touched <= BEARABLE[1] / 8
+            if bearable and signature.parameters <= PARAMETERS:
+                return version, signature
+    return None
 
 
 def _checked(problem: Problem, log: _Log, *, few: bool) -> None:
@@ -196,7 +220,7 @@ def _random_operators(foreign: Foreign, data: list[Any]) -> str:
 
     found: dict[str, None] = {}
 
-    class Watching(TorchDispatchMode):
+    class Watching(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if torch.Tag.nondeterministic_seeded in function.tags:
                 found[str(function).removeprefix("aten.")] = None
@@ -218,9 +242,11 @@ def _eager(problem: Problem, cases: Sequence[Any]) -> None:
 
     assert problem.foreign is not None
     for case in cases:
-        finding = compare.judge(problem, case, [each.contiguous() for each in problem.foreign.results(case.inputs, double=False)])
+        own = [each.contiguous() for each in problem.foreign.results(case.inputs, double=False)]
+        finding = compare.judge(problem, case, own)
         if finding is not None:
-            raise _Finding("imprecise", f"its own computation is not right in single precision, so no kernel could be: {finding.message[:400]}")
+            text = f"its own computation is not right in single precision, so no kernel could be: {finding.message[:400]}"
+            raise _Finding("imprecise", text)
 
 
 Wrong = Callable[[Any], list[Any]]
@@ -252,7 +278,11 @@ def _wrong_kernels(problem: Problem) -> Iterator[tuple[str, Wrong, str]]:
     if any(a.shape(problem.shapes[0]) == problem.outputs[0].shape(problem.shapes[0]) for a in problem.inputs):
         yield "a kernel that copies an input", _copied, "on these data there is nothing to compute"
     yield "the answer to other data", _stale, "the outputs do not depend on the inputs"
+    assert problem.foreign is not None
+    one, other = (problem.foreign.drawn(shape_label(problem.shapes[0]), "cpu", seed) for seed in (1, 2))
     for position, argument in enumerate(problem.inputs):
+        if torch.equal(one[position], other[position]):
+            continue  # the same in every draw: there are no other data of it
         yield (
             f"a kernel that ignores 1 % of {argument.name} ({list(argument.shape(problem.shapes[0]))})",
             lambda case, position=position: _redrawn(case, position, SHARE),  # type: ignore[misc]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -75,12 +76,13 @@ class GpuModeTask(Subject):
         self.name = re.sub(r"\W+", "_", path.name).strip("_") or "task"
         self.specification = f"{str(task.get('description', '')).strip()}\n\nThe reference:\n\n{texts['reference.py']}"
         self.version = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in sorted(texts.items())).encode()).hexdigest()[:20]
-        tests, benchmarks = _sizes(task.get("tests")), _sizes(task.get("benchmarks"))
+        defaults = _defaults(self._tree)
+        tests, benchmarks = _sizes(task.get("tests"), defaults), _sizes(task.get("benchmarks"), defaults)
         if not tests and not benchmarks:
             raise SubjectError("its task.yml lists neither tests nor benchmarks")
         self.shapes = shapes or benchmarks or tests
         self.small_shapes = shapes or tests or benchmarks
-        if len({tuple(each) for each in (*self.shapes, *self.small_shapes)}) != 1:
+        if len({frozenset(each) for each in (*self.shapes, *self.small_shapes)}) != 1:
             raise SubjectError("its tests and benchmarks do not all have the same arguments")
         self.sizes = tuple(self.shapes[0])
 
@@ -142,19 +144,19 @@ class GpuModeTask(Subject):
         return self.path / "reference.py", "ref_kernel"
 
     def scaled(self) -> Iterator[GpuModeTask]:
-        yield self
         every = list({str(sizes): sizes for sizes in (*self.shapes, *self.small_shapes)}.values())
+        every.sort(key=lambda sizes: -math.prod(each for each in sizes.values() if type(each) is int and each > 0))
         for sizes in every:
             yield GpuModeTask(self.path, self.texts, (sizes,))
         for divisor in (2, 4, 8, 16, 32):
-            for sizes in every[:3]:
+            for sizes in every[-3:]:
                 smaller = {k: max(1, v // divisor) if type(v) is int and v > 16 else v for k, v in sizes.items()}
                 yield GpuModeTask(self.path, self.texts, (smaller,))
 
     def scaling(self) -> str:
         if len(self.shapes) > 1 or self.shapes != self.small_shapes:
             return ""
-        return ", ".join(f"{name}={value}" for name, value in self.shapes[0].items())
+        return "of its shapes: " + ", ".join(f"{name}={value}" for name, value in self.shapes[0].items())
 
     def notes(self) -> tuple[str, ...]:
         own = any(isinstance(node, ast.FunctionDef) and node.name == "check_implementation" for node in self._tree.body)
@@ -169,7 +171,16 @@ def _parsed(text: str) -> ast.Module:
         raise SubjectError(f"its reference.py is not Python: {error}") from error
 
 
-def _sizes(entries: Any) -> tuple[Sizes, ...]:
+def _defaults(tree: ast.Module) -> dict[str, Any]:
+    """Arguments of `generate_input` that need not be given, with their values."""
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "generate_input")
+    names = [each.arg for each in function.args.args][len(function.args.args) - len(function.args.defaults) :]
+    constants = zip(names, function.args.defaults, strict=True)
+    return {name: value.value for name, value in constants if isinstance(value, ast.Constant) and name != "seed"}
+
+
+def _sizes(entries: Any, defaults: Mapping[str, Any]) -> tuple[Sizes, ...]:
     """Arguments of `generate_input` but for the seed, in the order of the task."""
-    made = [{str(key): value for key, value in dict(entry).items() if key != "seed"} for entry in entries or []]
+    made = [{**{str(key): value for key, value in dict(entry).items() if key != "seed"}} for entry in entries or []]
+    made = [sizes | {key: value for key, value in defaults.items() if key not in sizes} for sizes in made]
     return tuple({str(sizes): sizes for sizes in made}.values())

@@ -18,6 +18,8 @@ REDUCTIONS = ("sum", "mean", "var", "std", "softmax", "logsumexp", "cumsum", "cu
 """Parts of the names of operators that sum or multiply up many elements."""
 LONGEST = 1 << 16
 """Terms that no kernel adds up one after another: what is longer is summed in parts."""
+REAL = 1 << 25
+"""Elements of data that a subject is run with where it does not run without."""
 PRODUCTS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1, "mv": 0, "dot": 0, "addmv": 1}
 """Operators whose sums are as long as the last axis of this argument."""
 
@@ -50,39 +52,68 @@ class Signature:
 
 
 def signature_of(subject: Subject, sizes: Sizes) -> Signature:
-    """Runs the subject on fake tensors. Raises `SubjectError`."""
+    """Runs the subject on fake tensors; on real ones where its shapes depend on its data and these are small. Raises `SubjectError`."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
+            return _run(subject, sizes)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        if _elements(subject, sizes) > REAL:
+            text = "what it computes depends on its data, which are too large to run it with here"
+            raise SubjectError(f"{text} ({type(error).__name__}: {_short(error)})") from error
+    except SubjectError:
+        raise
+    except Exception as error:
+        raise _explained(error, "on tensors without data") from error
+    try:
+        with _quiet():
+            return _run(subject, sizes)
+    except SubjectError:
+        raise
+    except Exception as error:
+        raise _explained(error, "on the CPU") from error
+
+
+def _run(subject: Subject, sizes: Sizes) -> Signature:
     import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
     from fitness.gpu.module import encoded, tensors_in
 
     counting = _counting()
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, _quiet():
-            data = subject.drawn(sizes, 0, "cpu")
-            function = _made(subject, sizes, fake)
-            with FlopCounterMode(display=False) as flops, counting, torch.no_grad():
-                results = tensors_in(function(data))
-            inputs: list[Any] = []
-            tree = encoded(data, inputs)
-            module = getattr(function, "module", None)
-            parameters = 0 if module is None else sum(value.numel() for value in module.state_dict().values())
-            return Signature(
-                tuple(_leaf(each, "input") for each in inputs), tuple(_leaf(each, "output") for each in results), tree,
-                int(flops.get_total_flops()), counting.touched, max(1, counting.accumulation), parameters,
-            )  # fmt: skip
-    except SubjectError:
-        raise
-    except TypeError as error:
-        if "tensors are expected" in str(error) or "neither a tensor" in str(error):
-            raise SubjectError(f"it hands on {error}") from error
-        raise SubjectError(f"it fails on tensors without data: TypeError: {_short(error)}") from error
-    except Exception as error:
-        raise SubjectError(f"it fails on tensors without data: {type(error).__name__}: {_short(error)}") from error
+    data = subject.drawn(sizes, 0, "cpu")
+    inputs: list[Any] = []
+    tree = encoded(data, inputs)
+    function = _made(subject, sizes)
+    with FlopCounterMode(display=False) as flops, counting, torch.no_grad():
+        results = tensors_in(function(data))
+    module = getattr(function, "module", None)
+    parameters = 0 if module is None else sum(value.numel() for value in module.state_dict().values())
+    return Signature(
+        tuple(_leaf(each, "input") for each in inputs), tuple(_leaf(each, "output") for each in results), tree,
+        int(flops.get_total_flops()), counting.touched, max(1, counting.accumulation), parameters,
+    )  # fmt: skip
 
 
-def _made(subject: Subject, sizes: Sizes, fake: Any) -> Any:
+def _elements(subject: Subject, sizes: Sizes) -> int:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from fitness.gpu.module import encoded
+
+    inputs: list[Any] = []
+    with contextlib.suppress(Exception), FakeTensorMode(allow_non_fake_inputs=True):
+        encoded(subject.drawn(sizes, 0, "cpu"), inputs)
+    return sum(each.numel() for each in inputs)
+
+
+def _explained(error: Exception, where: str) -> SubjectError:
+    if isinstance(error, TypeError) and ("tensors are expected" in str(error) or "neither a tensor" in str(error)):
+        return SubjectError(f"it hands on {error}")
+    return SubjectError(f"it fails {where}: {type(error).__name__}: {_short(error)}")
+
+
+def _made(subject: Subject, sizes: Sizes) -> Any:
     """The reference's function; a module that needs real numbers to be built is built of real ones."""
     from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
 
@@ -112,7 +143,7 @@ def _counting() -> Any:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Counting(TorchDispatchMode):
+    class Counting(TorchDispatchMode):  # type: ignore[misc]
         touched = 0
         accumulation = 0
 
@@ -162,11 +193,30 @@ def _reduced(name: str, args: Any, given: Any, made: Any) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """Without warnings, and with modules that can be moved and converted although their parameters hold no data."""
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    import torch
+
+    def apply(self: Any, function: Any, recurse: bool = True) -> Any:
+        for child in self.children():
+            child._apply(function)
+        for name, each in self._parameters.items():
+            if each is not None:
+                self._parameters[name] = torch.nn.Parameter(function(each), requires_grad=False)
+        for name, each in self._buffers.items():
+            if each is not None:
+                self._buffers[name] = function(each)
+        return self
+
+    genuine = torch.nn.Module._apply
+    torch.nn.Module._apply = apply
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.nn.Module._apply = genuine
 
 
 def _short(error: BaseException) -> str:

@@ -67,7 +67,7 @@ def _kind(one: Any, other: Any) -> str:
 def _symmetric(tensor: Any) -> bool:
     import torch
 
-    return tensor.ndim >= 2 and tensor.shape[-1] == tensor.shape[-2] and torch.equal(tensor, tensor.transpose(-1, -2))
+    return bool(tensor.ndim >= 2 and tensor.shape[-1] == tensor.shape[-2] and torch.equal(tensor, tensor.transpose(-1, -2)))
 
 
 def varies(kinds: Sequence[str], distribution: str) -> bool:

@@ -125,14 +125,14 @@ class _Server:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             answer = json.loads(self._process.stdout.readline(OUTPUT))
-            return Verdict(**{key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()})
+            known: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in answer.items()}
+            return Verdict(**known)
         except (OSError, ValueError, TypeError):
             if self._process.poll() is None:
                 return Verdict(name, False, "its verdict makes no sense", "crash")
             said = self._process.stderr.read().decode(errors="replace").strip()[-600:]
-            raise ProblemError(
-                file, scheme, f"the server in the sandbox ended: {said or 'it said nothing'}", "a verdict", f"evo doctor; Python is {sys.executable}."
-            ) from None
+            found, remedy = f"the server in the sandbox ended: {said or 'it said nothing'}", f"evo doctor; Python is {sys.executable}."
+            raise ProblemError(file, scheme, found, "a verdict", remedy) from None
 
 
 def _texts(scheme: str, file: Path) -> dict[str, str]:

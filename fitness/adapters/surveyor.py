@@ -75,8 +75,10 @@ def _answered(request: dict[str, Any]) -> bytes:
     elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         reason, kind = "it takes more memory than a lint is given", "too_large"
     else:
-        reason, kind = f"its process ended with {'signal' if os.WIFSIGNALED(status) else 'status'} {os.waitstatus_to_exitcode(status)}", "crash"
-    return json.dumps({"name": name, "searchable": False, "reason": reason, "kind": kind, "seconds": float(request["seconds"]) * late}).encode()
+        how = "signal" if os.WIFSIGNALED(status) else "status"
+        reason, kind = f"its process ended with {how} {os.waitstatus_to_exitcode(status)}", "crash"
+    seconds = float(request["seconds"]) if late else 0.0
+    return json.dumps({"name": name, "searchable": False, "reason": reason, "kind": kind, "seconds": seconds}).encode()
 
 
 def _child(request: dict[str, Any], write: int) -> None:
