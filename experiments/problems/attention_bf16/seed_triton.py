@@ -2,7 +2,6 @@
 
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 # Queries of a program, and keys that it takes at once.
 TILE_M = 64  # evo: {64, 128}
@@ -65,6 +64,10 @@ def attention(
         head, tile = number // tiles, number % tiles
     if LONGEST_FIRST == 1:
         tile = tiles - 1 - tile
+    if BULKY:
+        q = tl.make_tensor_descriptor(q, [heads * length, DIM], [DIM, 1], [M, DIM])
+        k = tl.make_tensor_descriptor(k, [heads * length, DIM], [DIM, 1], [N, DIM])
+        v = tl.make_tensor_descriptor(v, [heads * length, DIM], [DIM, 1], [N, DIM])
     first = tile * M
     queries = rows(q, head, first, length, M, DIM, BULKY)
     total, norm = tl.zeros((M, DIM), tl.float32), tl.zeros((M,), tl.float32)
@@ -82,11 +85,6 @@ def attention(
 
 def launch(q, k, v, y, workspace):
     batch, heads, length, dim = q.shape
-    if BULK == 1:
-        flat = [batch * heads * length, dim]
-        q = TensorDescriptor(q, flat, [dim, 1], [TILE_M, dim])
-        k = TensorDescriptor(k, flat, [dim, 1], [TILE_N, dim])
-        v = TensorDescriptor(v, flat, [dim, 1], [TILE_N, dim])
     attention[(triton.cdiv(length, TILE_M) * batch * heads,)](
         q, k, v, y, batch * heads, length, TILE_M, TILE_N, dim, BULK == 1, NUM_STAGES, num_warps=NUM_WARPS
     )  # fmt: skip

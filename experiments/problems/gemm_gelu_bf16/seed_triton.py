@@ -2,7 +2,6 @@
 
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 # 0: a program a tile of y; 1: persistent programs that take tiles in turn.
 PERSISTENT = 0  # evo: {0, 1}
@@ -93,12 +92,20 @@ def finished(y, bias, total, row, col, m, n, M: tl.constexpr, N: tl.constexpr, B
 
 @triton.jit
 def tiles(a, b, bias, y, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, EVEN: tl.constexpr, BULKY: tl.constexpr):
+    if BULKY:
+        a = tl.make_tensor_descriptor(a, [m, k], [k, 1], [M, K])
+        b = tl.make_tensor_descriptor(b, [k, n], [n, 1], [K, N])
+        y = tl.make_tensor_descriptor(y, [m, n], [n, 1], [M, N // PARTS])
     row, col = place(tl.program_id(0), m, n, M, N)
     finished(y, bias, product(a, b, row, col, m, n, k, M, N, K, EVEN, BULKY), row, col, m, n, M, N, BULKY)
 
 
 @triton.jit
 def tiles_persistent(a, b, bias, y, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, EVEN: tl.constexpr, BULKY: tl.constexpr):
+    if BULKY:
+        a = tl.make_tensor_descriptor(a, [m, k], [k, 1], [M, K])
+        b = tl.make_tensor_descriptor(b, [k, n], [n, 1], [K, N])
+        y = tl.make_tensor_descriptor(y, [m, n], [n, 1], [M, N // PARTS])
     for number in tl.range(tl.program_id(0), tl.cdiv(m, M) * tl.cdiv(n, N), tl.num_programs(0), flatten=FLATTEN):
         row, col = place(number, m, n, M, N)
         finished(y, bias, product(a, b, row, col, m, n, k, M, N, K, EVEN, BULKY), row, col, m, n, M, N, BULKY)
@@ -109,10 +116,6 @@ def launch(a, b, bias, y, workspace):
     n = b.shape[1]
     count = triton.cdiv(m, TILE_M) * triton.cdiv(n, TILE_N)
     bulky = BULK == 1 and n % 8 == 0 and k % 8 == 0
-    if bulky:
-        a = TensorDescriptor(a, [m, k], [k, 1], [TILE_M, TILE_K])
-        b = TensorDescriptor(b, [k, n], [n, 1], [TILE_K, TILE_N])
-        y = TensorDescriptor(y, [m, n], [n, 1], [TILE_M, TILE_N // PARTS.value])
     if PERSISTENT == 1:
         tiles_persistent[(min(PROGRAMS, count),)](
             a, b, bias, y, m, n, k, TILE_M, TILE_N, TILE_K, k % TILE_K == 0, bulky, num_warps=NUM_WARPS, num_stages=NUM_STAGES

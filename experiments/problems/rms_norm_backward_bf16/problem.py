@@ -31,7 +31,7 @@ outputs = {
 }
 shapes = [{"rows": 8192, "cols": 4096}]
 small_shapes = [{"rows": 7, "cols": 33}, {"rows": 70, "cols": 1024}, {"rows": 3, "cols": 2051}]
-held_out_shapes = [{"rows": 4096, "cols": 8192}, {"rows": 16384, "cols": 3072}]
+held_out_shapes = [{"rows": 6000, "cols": 4096}, {"rows": 16384, "cols": 3072}]
 
 
 def accumulation(rows, cols):
