@@ -27,6 +27,8 @@
 #define BYTES 0  // evo: {0, 1}
 // Lanes of a vector of bin numbers.
 #define VECTOR 8  // evo: {4, 8, 16}
+// Bytes of the words in which bin numbers leave a vector.
+#define WORD 4  // evo: {4, 8}
 // Elements counted per trip.
 #define UNROLL 1  // evo: {1, 2, 4, 8, 16}
 // evo: require UNROLL * TABLES <= 64
@@ -109,6 +111,8 @@ INLINE bytes bins(const float* x) {
 #endif
 }
 
+constexpr int BYTES_OF_WORD = std::min(WORD, VECTOR);
+
 INLINE void by_vectors(const float* x, int64_t n, Tables& tables) {
     int64_t i = 0;
     for (; i + VECTOR * UNROLL <= n; i += VECTOR * UNROLL) {
@@ -118,12 +122,13 @@ INLINE void by_vectors(const float* x, int64_t n, Tables& tables) {
         for (int u = 0; u < UNROLL; ++u) numbers[u] = bins(x + i + u * VECTOR);
 #pragma GCC unroll 16
         for (int u = 0; u < UNROLL; ++u)
-#pragma GCC unroll 4
-            for (int word = 0; word < VECTOR / 4; ++word) {
-                uint32_t four;
-                std::memcpy(&four, reinterpret_cast<const uint8_t*>(&numbers[u]) + 4 * word, 4);
-#pragma GCC unroll 4
-                for (int lane = 0; lane < 4; ++lane) tables.add((4 * word + lane + u * VECTOR) % TABLES, four >> (8 * lane) & 255);
+#pragma GCC unroll 16
+            for (int at = 0; at < VECTOR; at += BYTES_OF_WORD) {
+                uint64_t word = 0;
+                std::memcpy(&word, reinterpret_cast<const uint8_t*>(&numbers[u]) + at, BYTES_OF_WORD);
+#pragma GCC unroll 8
+                for (int lane = 0; lane < BYTES_OF_WORD; ++lane)
+                    tables.add((at + lane + u * VECTOR) % TABLES, static_cast<uint32_t>(word >> (8 * lane) & 255));
             }
     }
     for (; i < n; ++i) tables.add(0, static_cast<uint32_t>(bin(x[i])));
