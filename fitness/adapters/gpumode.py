@@ -19,7 +19,7 @@ from typing import Any
 
 from fitness.adapters.elsewhere import elsewhere
 from fitness.adapters.kernelbench import renamed
-from fitness.adapters.subject import Subject, SubjectError, default_dtype, run_text
+from fitness.adapters.subject import Subject, SubjectError, default_dtype, identifier, run_text
 from fitness.problem import ProblemError, Sizes
 
 __all__ = ["GpuModeTask", "texts_of"]
@@ -73,7 +73,7 @@ class GpuModeTask(Subject):
         missing = [name for name in NEEDED if name not in defined]
         if missing:
             raise SubjectError(f"its reference.py defines no {', '.join(missing)}")
-        self.name = re.sub(r"\W+", "_", path.name).strip("_") or "task"
+        self.name = identifier(path)
         self.specification = f"{str(task.get('description', '')).strip()}\n\nThe reference:\n\n{texts['reference.py']}"
         self.version = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in sorted(texts.items())).encode()).hexdigest()[:20]
         defaults = _defaults(self._tree)

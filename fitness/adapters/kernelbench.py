@@ -10,7 +10,6 @@ import ast
 import copy
 import hashlib
 import io
-import re
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fitness.adapters.subject import Subject, SubjectError, default_dtype, run_text, seeded
+from fitness.adapters.subject import Subject, SubjectError, default_dtype, identifier, run_text, seeded
 from fitness.problem import ProblemError, Sizes
 
 __all__ = ["KernelBenchFile", "renamed"]
@@ -50,7 +49,7 @@ class KernelBenchFile(Subject):
         missing = [name for name, kind in NEEDED.items() if found.get(name) is not kind]
         if missing:
             raise SubjectError(f"it defines no {', '.join(missing)}; a KernelBench file defines {', '.join(NEEDED)}")
-        self.name = re.sub(r"\W+", "_", path.stem).strip("_") or "problem"
+        self.name = identifier(path)
         self.version = hashlib.sha256(text.encode()).hexdigest()[:20]
         self.specification = text
         extents = self._extents()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from fitness.problem import Sizes
 
-__all__ = ["Subject", "SubjectError", "run_text", "seeded"]
+__all__ = ["Subject", "SubjectError", "default_dtype", "identifier", "run_text", "seeded"]
 
 
 class SubjectError(Exception):
@@ -72,6 +73,15 @@ class Subject(ABC):
     def scaling(self) -> str:
         """How this one was scaled down, for its reader; empty where it was not."""
         return ""
+
+
+def identifier(path: Path) -> str:
+    """A name for the problem of a file or folder: `level1_23_Softmax`, for names that begin with a number take their folder's."""
+    own = re.sub(r"\W+", "_", path.name.removesuffix(".py")).strip("_")
+    if own and not own[0].isdigit():
+        return own
+    parent = re.sub(r"\W+", "_", path.parent.name).strip("_")
+    return f"{parent}_{own}".strip("_") if parent and not parent[0].isdigit() else f"problem_{own}".strip("_")
 
 
 def seeded(seed: int) -> None:

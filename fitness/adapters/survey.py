@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fitness.adapters.examine import Verdict
+from fitness.adapters.subject import identifier
 from fitness.problem import ProblemError
 
 __all__ = ["LIMITS", "Limits", "found_in", "survey"]
@@ -114,7 +115,7 @@ class _Server:
         self._process.wait()
 
     def ask(self, scheme: str, file: Path) -> Verdict:
-        name = file.stem if scheme == "kernelbench" else file.name
+        name = identifier(file)
         try:
             texts = _texts(scheme, file)
         except (OSError, UnicodeDecodeError, ProblemError) as error:

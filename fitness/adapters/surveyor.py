@@ -42,6 +42,8 @@ def main() -> None:
 
 
 def _answered(request: dict[str, Any]) -> bytes:
+    from fitness.adapters.subject import identifier
+
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -69,7 +71,7 @@ def _answered(request: dict[str, Any]) -> bytes:
     with contextlib.suppress(ValueError):
         if isinstance(json.loads(said), dict):
             return said
-    name = Path(request["path"]).name.removesuffix(".py")
+    name = identifier(Path(request["path"]))
     if late:
         reason, kind = f"its checks did not end within {request['seconds']:g} s", "timeout"
     elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
@@ -92,12 +94,12 @@ def _child(request: dict[str, Any], write: int) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     warnings.simplefilter("ignore")
     from fitness.adapters.examine import Verdict, examine
-    from fitness.adapters.subject import SubjectError
+    from fitness.adapters.subject import SubjectError, identifier
 
     try:
         verdict = examine(_subject(request))
     except SubjectError as error:
-        verdict = Verdict(Path(request["path"]).name.removesuffix(".py"), False, str(error), "unreadable")
+        verdict = Verdict(identifier(Path(request["path"])), False, str(error), "unreadable")
     with os.fdopen(write, "wb") as pipe:
         pipe.write(json.dumps(verdict.facts()).encode())
     os._exit(0)
