@@ -46,8 +46,9 @@ def foreign_target(problem: Problem, target: str, settings: EvaluationSettings) 
     from fitness.targets.module import ModuleTarget
 
     if target != ModuleTarget.name:
+        entry = "" if problem.foreign is None else problem.foreign.entry
         raise TargetError(
-            f"{problem.name} is a problem of others; its candidates are Python files that define `{problem.foreign and problem.foreign.entry}`",
+            f"{problem.name} is a problem of others; its candidates are Python files that define `{entry}`",
             key="target", found=target, expected=ModuleTarget.name, remedy=f"--set target={ModuleTarget.name}.",
         )  # fmt: skip
     return ModuleTarget(problem, settings)

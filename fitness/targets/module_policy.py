@@ -14,9 +14,12 @@ from archive.evaluation import Diagnostic
 __all__ = ["check_module"]
 
 MAX_SOURCE = 1 << 20
-MODULES = frozenset(
-    ["__future__", "math", "typing", "functools", "itertools", "collections", "collections.abc", "dataclasses", "operator", "numbers", "enum", "abc", "torch", "torch.nn", "torch.nn.functional", "torch.nn.init", "torch.nn.parameter", "torch.autograd", "triton", "triton.language", "triton.language.extra", "triton.tools.tensor_descriptor", "task", "utils", "einops"]
-)
+_MODULES = """
+    __future__ math numpy typing functools itertools collections collections.abc dataclasses operator numbers enum abc task utils einops
+    torch torch.nn torch.nn.functional torch.nn.init torch.nn.parameter torch.autograd
+    triton triton.language triton.language.extra triton.tools.tensor_descriptor
+"""
+MODULES = frozenset(_MODULES.split())
 """What may be imported."""
 TORCH_REFUSED = {
     "backends": "it changes how every operator of the process computes",
@@ -42,9 +45,11 @@ TORCH_REFUSED = {
 }
 """Attributes of the module `torch` that are refused, and why."""
 CUDA_ALLOWED = frozenset({"get_device_properties", "current_device", "get_device_capability", "is_available", "device", "FloatTensor"})
-FORBIDDEN_NAMES = frozenset(
-    ["eval", "exec", "compile", "open", "__import__", "__builtins__", "globals", "locals", "vars", "dir", "setattr", "delattr", "input", "breakpoint", "exit", "quit", "memoryview", "os", "sys", "subprocess", "ctypes", "gc", "inspect", "importlib", "id"]
-)
+_NAMES = """
+    eval exec compile open __import__ __builtins__ globals locals vars dir setattr delattr input breakpoint exit quit memoryview
+    os sys subprocess ctypes gc inspect importlib id
+"""
+FORBIDDEN_NAMES = frozenset(_NAMES.split())
 FORBIDDEN_ATTRIBUTES = {
     "data_ptr": "contents and addresses are fresh in every call; what is kept by address is wrong the next time",
     "untyped_storage": "an argument is the memory it describes and nothing beside it",
