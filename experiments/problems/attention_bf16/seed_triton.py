@@ -4,10 +4,13 @@ import triton
 import triton.language as tl
 
 # Queries of a program, and keys that it takes at once.
-TILE_M = 64  # evo: {64, 128}
+TILE_M = 64  # evo: {64, 128, 256}
 TILE_N = 32  # evo: {32, 64, 128}
 # evo: require TILE_M >= TILE_N
-NUM_WARPS = 4  # evo: {4, 8}
+NUM_WARPS = 4  # evo: {4, 8, 16}
+# evo: require TILE_M <= 32 * NUM_WARPS and TILE_M >= 16 * NUM_WARPS
+# Registers a thread at most, so that two programs fit on a multiprocessor: one computes scores while the other takes exponentials.
+REGISTERS = 0  # evo: {0, 128, 168}
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 # 0: tiles loaded through pointers; 1: by the tensor memory accelerator.
 BULK = 0  # evo: {0, 1}
@@ -86,5 +89,6 @@ def attention(
 def launch(q, k, v, y, workspace):
     batch, heads, length, dim = q.shape
     attention[(triton.cdiv(length, TILE_M) * batch * heads,)](
-        q, k, v, y, batch * heads, length, TILE_M, TILE_N, dim, BULK == 1, NUM_STAGES, num_warps=NUM_WARPS
+        q, k, v, y, batch * heads, length, TILE_M, TILE_N, dim, BULK == 1, NUM_STAGES, num_warps=NUM_WARPS,
+        maxnreg=REGISTERS or None,
     )  # fmt: skip

@@ -16,6 +16,8 @@ TILE_C = 32  # evo: {16, 32, 64, 128}
 PARTS = tl.constexpr(1)  # evo: {1, 2, 3}
 NUM_WARPS = 4  # evo: {4, 8}
 # evo: require TILE_P <= 32 * NUM_WARPS
+# Registers a thread at most, so that several programs fit on a multiprocessor and hide each other's waits.
+REGISTERS = 0  # evo: {0, 80, 128, 168}
 # Where x lies as it is: w packed as (taps, channels, filters) first.
 PACK_WEIGHTS = 0  # evo: {0, 1}
 # Where x lies as it is: the tiles of the next product are loaded before this one's are waited for.
@@ -167,7 +169,7 @@ def launch(x, w, y, workspace):
         given = workspace if PACK_WEIGHTS == 1 else w
         where_it_lies[(triton.cdiv(batch * length, TILE_P), across)](
             x, given, y, batch * length, channels, filters, length, taps, TILE_P, n, TILE_C, PACK_WEIGHTS == 1, index,
-            num_warps=NUM_WARPS,
+            num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
         )  # fmt: skip
     else:
         offset = room_for_weights(channels, filters, taps) // 2
@@ -176,5 +178,5 @@ def launch(x, w, y, workspace):
         rows = batch * (length + taps // 2 * 2)
         from_packed[(triton.cdiv(rows, TILE_P), across)](
             workspace, y, rows, offset, channels, filters, length, taps, TILE_P, n, TILE_C, NUM_STAGES, index,
-            num_warps=NUM_WARPS,
+            num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
         )  # fmt: skip
