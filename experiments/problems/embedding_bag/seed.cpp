@@ -97,11 +97,21 @@ INLINE void in_registers(const Bags& s, float* y, int64_t begin, int64_t end, in
     for (int v = 0; v < COUNT; ++v) store<ALIGNED>(y + d + v * VECTOR, sums[v]);
 }
 
+// What is left of a row after whole tiles: fewer than COUNT + 1 vectors, in one trip. Returns where they end.
+template <int COUNT, bool ALIGNED>
+INLINE int64_t rest(const Bags& s, float* y, int64_t begin, int64_t end, int64_t d) {
+    if constexpr (COUNT > 0) {
+        if (d + COUNT * VECTOR > s.width) return rest<COUNT - 1, ALIGNED>(s, y, begin, end, d);
+        in_registers<COUNT, ALIGNED>(s, y, begin, end, d);
+    }
+    return d + COUNT * VECTOR;
+}
+
 template <bool ALIGNED>
 INLINE void bag(const Bags& s, float* y, int64_t begin, int64_t end) {
     int64_t d = 0;
     for (; d + TILE_VECTORS * VECTOR <= s.width; d += TILE_VECTORS * VECTOR) in_registers<TILE_VECTORS, ALIGNED>(s, y, begin, end, d);
-    for (; d + VECTOR <= s.width; d += VECTOR) in_registers<1, ALIGNED>(s, y, begin, end, d);
+    d = rest<TILE_VECTORS - 1, ALIGNED>(s, y, begin, end, d);
     if (d < s.width) in_memory(s, y, begin, end, d);
 }
 
