@@ -30,8 +30,8 @@ from fitness.program import Program
 
 __all__ = ["LIVES", "LauncherPool", "PlannedRunner"]
 
-LIVES = 32
-"""Kernels that one launcher serves at most."""
+LIVES = 4
+"""Kernels that one launcher serves at most: with one, making launchers is what a search waits for (experiments/results/h200_second.md)."""
 SPARES = 4
 """Launchers that are made ahead."""
 

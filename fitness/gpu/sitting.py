@@ -47,12 +47,12 @@ SMALLER = 4
 """How many times fewer calls the smaller gated batch has."""
 LEAST = 4
 """Calls of the larger gated batch at least."""
-STRAY = 0.15
+STRAY = 0.03
 """Share of the smaller batch by which what a batch costs beside its calls may stray (and by STRAY_SECONDS) before it is measured again."""
-STRAY_SECONDS = 30e-6
+STRAY_SECONDS = 25e-6
 EXPIRIES = 2
 """Gates that may open by themselves before a program is timed without one."""
-BESIDE = 10e-6
+BESIDE = 6e-6
 """Seconds that a gated batch costs beside its calls: opening the gate, the first call's cold start, the mark."""
 ROUGH = 3e-3
 """Seconds a call from which an ungated batch says enough about the length of gated ones."""
