@@ -191,8 +191,17 @@ def sandbox() -> list[Check]:
         Check("sandbox", "strength", "note" if advice else "ok", chosen.level, advice),
         Check("sandbox", "isolates", "note" if lacks else "ok", takes),
         *trial(chosen.level),
-        Check("sandbox", "memory", "ok", str(chosen.describe()["memory"])),
+        memory_check(),
     ]
+
+
+def memory_check() -> Check:
+    """What bounds the memory of kernels and compilers."""
+    from fitness.sandbox import cgroup
+    from fitness.sandbox.base import memory_limits
+
+    found = cgroup.place() is not None
+    return Check("sandbox", "memory", "ok" if found else "note", memory_limits(), "" if found else cgroup.ADVICE)
 
 
 @functools.cache

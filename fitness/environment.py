@@ -13,6 +13,7 @@ from archive.evaluation import Environment
 from fitness.problem import Problem, shape_label
 from fitness.protocol import PROTOCOL_VERSION, EvaluationSettings
 from fitness.sandbox import choose
+from fitness.sandbox.base import memory_limits
 from fitness.targets.base import Target
 
 __all__ = ["environment_of"]
@@ -29,6 +30,7 @@ def environment_of(problem: Problem, target: Target, settings: EvaluationSetting
         "device": asdict(target.device()),
         "threads": settings.threads,
         "sandbox": choose(settings.sandbox).level,
+        "memory_limits": memory_limits(),
         "os": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,

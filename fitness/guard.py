@@ -55,6 +55,8 @@ class Guard:
         self._channel = Channel(seat, self.process.pidfd)
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, seat.pid, PRIORITY)
+        with contextlib.suppress(OSError), open(f"/proc/{seat.pid}/oom_score_adj", "wb") as score:
+            score.write(b"1000")  # whoever uses up the memory, a runner goes first: before its zygote, and before us
         self._attached: dict[int, tuple[int, Slot]] = {}
         self._space = self._mapped = self._moats = self._largest = 0
         self._places: list[verdicts.Place] = []

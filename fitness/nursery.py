@@ -21,13 +21,19 @@ from typing import Any
 from fitness.call import Terms
 from fitness.failure import RefereeError
 from fitness.packages import PackageMissing, places
-from fitness.sandbox import Sandbox
+from fitness.sandbox import Sandbox, cgroup
 from fitness.sandbox.bundle import ZYGOTE, python_command
 from fitness.sandbox.view import environment
 
 __all__ = ["Ending", "Nursery", "Seat", "preloaded"]
 
 START_LIMIT = 60.0
+FAMILY = 3
+"""Runners that may hold their full memory at once: two in a duel, and one that is just being taken down."""
+BESIDE = 1 << 30
+"""Bytes that a zygote and its waiting runners may hold, the files they have read included."""
+PROCESSES = 512
+"""Of a family at once, threads included: far beyond what the watchdog lets any one runner have."""
 OUTPUT_PIPE = 1 << 16
 
 
@@ -77,6 +83,7 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._seats: list[Seat] = []
         self._endings: dict[int, Ending] = {}
+        self._group: cgroup.Group | None = None
         self._next = 0
         self.seccomp = False
         self.listener = False
@@ -94,8 +101,9 @@ class Nursery:
         call = f"main({theirs.fileno()}, {list(preloaded(self._flavour))!r}, {known!r}, {list(self._terms.others)!r})"
         command = self._sandbox.command(python_command(ZYGOTE, call), read=list(known.values()), filtered=False)
         try:
+            self._group = self._new_group()
             self._process = subprocess.Popen(
-                command,
+                cgroup.entering(self._group, command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -117,6 +125,13 @@ class Nursery:
         assert ready is not None
         self.seccomp, self.listener = bool(ready["seccomp"]), bool(ready["listener"])
         self.replenish()
+
+    def _new_group(self) -> cgroup.Group | None:
+        """The control group of the whole family, where there are any: it bounds what limits on single processes do not add up."""
+        place = cgroup.place()
+        if place is None:
+            return None
+        return cgroup.Group(place, memory=FAMILY * self._terms.memory + BESIDE, processes=PROCESSES + 16 * self._terms.threads)
 
     def _fail(self, what: str) -> None:
         said = ""
@@ -248,3 +263,6 @@ class Nursery:
                 process.wait()
             if process.stderr is not None:
                 process.stderr.close()
+        group, self._group = self._group, None
+        if group is not None:
+            group.close()

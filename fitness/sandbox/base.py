@@ -11,10 +11,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fitness.sandbox import cgroup
 from fitness.sandbox.completed import Completed, Limits, run_limited
 from fitness.sandbox.view import environment, program_paths, python_paths, system_paths
 
-__all__ = ["Sandbox", "SandboxError"]
+__all__ = ["Sandbox", "SandboxError", "memory_limits"]
+
+
+def memory_limits() -> str:
+    """What bounds the memory of runners and compilers on this host, on every level."""
+    each = "limits on each process' address space, and a look at its resident size every 10 ms"
+    place = cgroup.place()
+    if place is None:
+        return f"{each}; no control group ({cgroup.why_not()})"
+    counted = "" if place.pids is not None else "; processes are not counted"
+    return f"control groups (v{place.version}), hard limits on each family of processes{counted}; {each}"
 
 
 class SandboxError(Exception):
@@ -90,7 +101,7 @@ class Sandbox(ABC):
             "level": self.level,
             "isolates": list(self.isolates),
             "seccomp": "names the call" if "user_notif" in actions else "kills" if actions else "none",
-            "memory": "limit on the address space, and a look at the resident size every 10 ms; no cgroup",
+            "memory": memory_limits(),
         }
 
     def strengthen(self) -> tuple[str, ...]:

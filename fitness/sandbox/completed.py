@@ -11,19 +11,23 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fitness.sandbox import cgroup
+
 __all__ = ["Completed", "Limits", "run_limited"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """timeout: wall seconds. memory: bytes of address space per process. cpu: seconds per process. output: bytes kept of stdout+stderr;
-    file_size: bytes of one written file."""
+    """timeout: wall seconds. memory: bytes of address space per process, and where there are control groups of all processes together.
+    cpu: seconds per process. output: bytes kept of stdout+stderr; file_size: bytes of one written file. processes: at once, threads
+    count, where there are control groups."""
 
     timeout: float = 60.0
     memory: int = 8 << 30
     cpu: int = 120
     output: int = 256 << 10
     file_size: int = 256 << 20
+    processes: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Completed:
     flooded: bool
     """It said more than the output limit and was stopped for it."""
     seconds: float
+    starved: bool = False
+    """The memory of its control group was used up, and the kernel of the operating system killed some of it."""
 
     @property
     def text(self) -> str:
@@ -59,10 +65,18 @@ def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
 
 
 def run_limited(argv: Sequence[str], limits: Limits, *, env: Mapping[str, str]) -> Completed:
-    """Runs `argv` in a session of its own; when it ends, overruns its time or floods, the whole session is killed."""
+    """Runs `argv` in a session of its own, and in a control group where there are any; when it ends, overruns its time or floods, all of
+    it is killed."""
     start = time.monotonic()
+    place = cgroup.place()
+    with contextlib.ExitStack() as held:
+        group = None if place is None else held.enter_context(cgroup.Group(place, memory=limits.memory, processes=limits.processes))
+        return _run(cgroup.entering(group, _limited(argv, limits)), limits, env, start, group)
+
+
+def _run(argv: Sequence[str], limits: Limits, env: Mapping[str, str], start: float, group: cgroup.Group | None) -> Completed:
     process = subprocess.Popen(
-        _limited(argv, limits),
+        argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -101,4 +115,5 @@ def run_limited(argv: Sequence[str], limits: Limits, *, env: Mapping[str, str]) 
         process.stdin.close()
         process.stdout.close()
         process.wait()
-    return Completed(process.returncode, bytes(kept), timed_out, flooded, time.monotonic() - start)
+    starved = group is not None and group.killed > 0
+    return Completed(process.returncode, bytes(kept), timed_out, flooded, time.monotonic() - start, starved)
