@@ -185,7 +185,7 @@ def _repeatable(foreign: Foreign, label: str, log: _Log) -> None:
 
     def call(data: list[Any], seed: int) -> tuple[Any, ...]:
         torch.manual_seed(seed)
-        return foreign.reference(*data)
+        return foreign.reference(*(each.clone() for each in data))
 
     try:
         call(exact[1], 1)  # builds the module
@@ -227,7 +227,7 @@ def _random_operators(foreign: Foreign, data: list[Any]) -> str:
             return function(*args, **(kwargs or {}))
 
     with Watching():
-        foreign.reference(*data)
+        foreign.reference(*(each.clone() for each in data))
     return ", ".join(found)
 
 

@@ -96,8 +96,12 @@ class Foreign:
 
         label = self._label(arrays)
         function = self._function(label, arrays[0].device.type, double)
-        own = [each.clone() for each in arrays]  # a reference may compute in place
         signature = self.signatures[label]
+        # a reference may compute in place; what was converted to float64 for it is a copy already
+        own = [
+            each if double and _float(leaf) and leaf.dtype != "float64" else each.clone()
+            for each, leaf in zip(arrays, signature.inputs, strict=True)
+        ]
         made = tensors_in(function(rebuilt(signature.tree, own, self._destinations(label, arrays[0].device, double))))
         pairs = zip(made, signature.outputs, strict=True)
         made = [each.reshape(leaf.shape) if each.numel() == leaf.elements else each for each, leaf in pairs]

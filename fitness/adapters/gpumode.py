@@ -74,7 +74,8 @@ class GpuModeTask(Subject):
         if missing:
             raise SubjectError(f"its reference.py defines no {', '.join(missing)}")
         self.name = identifier(path)
-        self.specification = f"{str(task.get('description', '')).strip()}\n\nThe reference:\n\n{texts['reference.py']}"
+        said = str(task.get("description", "")).strip()
+        self.specification = f"{self.name}: {said}\n\nThe reference:\n\n```python\n{texts['reference.py'].strip()}\n```"
         self.version = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in sorted(texts.items())).encode()).hexdigest()[:20]
         defaults = _defaults(self._tree)
         tests, benchmarks = _sizes(task.get("tests"), defaults), _sizes(task.get("benchmarks"), defaults)

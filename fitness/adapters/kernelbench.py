@@ -51,7 +51,9 @@ class KernelBenchFile(Subject):
             raise SubjectError(f"it defines no {', '.join(missing)}; a KernelBench file defines {', '.join(NEEDED)}")
         self.name = identifier(path)
         self.version = hashlib.sha256(text.encode()).hexdigest()[:20]
-        self.specification = text
+        node = next(each for each in self._tree.body if isinstance(each, ast.ClassDef) and each.name == "Model")
+        said = (ast.get_docstring(node) or "").strip().splitlines() or ["a KernelBench file"]
+        self.specification = f"{self.name}: {said[0]}\n\n```python\n{text.strip()}\n```"
         extents = self._extents()
         self.sizes = tuple(extents) or ("calls",)
         full: dict[str, int] = {**extents, **self.overrides} if extents else {"calls": 1}

@@ -24,6 +24,8 @@ __all__ = ["GpuCase", "GpuSupply", "case_of", "make_case"]
 _numbers = itertools.count()
 MEMORY = 40 << 30
 """Bytes of device memory that a supply keeps at most."""
+FOREIGN_MEMORY = 24 << 30
+"""The same of a problem whose shapes are not ours to choose: one call may take a tenth of the device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +189,7 @@ class GpuSupply:
         self._problem = problem
         if problem.foreign is not None:
             self.timed_distribution = AS_DRAWN
+            memory = min(memory, FOREIGN_MEMORY)
         self.memory = memory
         self._bytes = 0
         self._kept: dict[tuple[str, str, int], GpuCase] = {}
