@@ -83,12 +83,23 @@ INLINE int64_t sweep(int64_t i, int64_t n, Body body) {
     return i;
 }
 
+// All lanes taken together by halves: a chain through them would take as long as a hundred elements.
+template <class V, class Operation>
+INLINE auto across(V v, Operation both) {
+    decltype(v[0] + 0) lanes[VECTOR];
+#pragma GCC unroll 16
+    for (int lane = 0; lane < VECTOR; ++lane) lanes[lane] = v[lane];
+#pragma GCC unroll 4
+    for (int half = VECTOR / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int lane = 0; lane < half; ++lane) lanes[lane] = both(lanes[lane], lanes[lane + half]);
+    return lanes[0];
+}
+
 template <class V>
 INLINE auto total(V (&parts)[UNROLL]) {
     for (int u = 1; u < UNROLL; ++u) parts[0] += parts[u];
-    auto sum = parts[0][0];
-    for (int lane = 1; lane < VECTOR; ++lane) sum += parts[0][lane];
-    return sum;
+    return across(parts[0], [](auto a, auto b) INLINED { return a + b; });
 }
 
 #endif

@@ -63,6 +63,19 @@ INLINE vec larger(vec a, vec b) {
 #endif
 }
 
+// All lanes taken together by halves: a chain through them would take as long as a hundred elements.
+template <class V, class Operation>
+INLINE auto across(V v, Operation both) {
+    decltype(v[0] + 0) lanes[VECTOR];
+#pragma GCC unroll 16
+    for (int lane = 0; lane < VECTOR; ++lane) lanes[lane] = v[lane];
+#pragma GCC unroll 4
+    for (int half = VECTOR / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int lane = 0; lane < half; ++lane) lanes[lane] = both(lanes[lane], lanes[lane + half]);
+    return lanes[0];
+}
+
 INLINE ivec nearest(vec v) {
 #if VECTOR == 16 && defined(__AVX512F__)
     return (ivec)_mm512_cvtps_epi32((__m512)v);
@@ -127,7 +140,7 @@ INLINE float row_largest(const float* x, int64_t n, const float* ahead) {
         for (int u = 0; u < UNROLL; ++u) look(i + u * VECTOR, u);
     for (; i + VECTOR <= n; i += VECTOR) look(i, 0);
     for (const vec& each : lanes) lanes[0] = larger(lanes[0], each);
-    for (int lane = 0; lane < VECTOR; ++lane) best = std::max(best, lanes[0][lane]);
+    best = across(lanes[0], [](float a, float b) INLINED { return a > b ? a : b; });
 #else
     prefetch(ahead, n, 0);
 #endif

@@ -96,6 +96,19 @@ INLINE vec larger(vec a, vec b) {
 #endif
 }
 
+// All lanes taken together by halves: a chain through them would take as long as a hundred elements.
+template <class V, class Operation>
+INLINE auto across(V v, Operation both) {
+    decltype(v[0] + 0) lanes[VECTOR];
+#pragma GCC unroll 16
+    for (int lane = 0; lane < VECTOR; ++lane) lanes[lane] = v[lane];
+#pragma GCC unroll 4
+    for (int half = VECTOR / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int lane = 0; lane < half; ++lane) lanes[lane] = both(lanes[lane], lanes[lane + half]);
+    return lanes[0];
+}
+
 INLINE vec expv(vec x) {
 #if EXP == 0
     vec e;
@@ -166,7 +179,7 @@ INLINE float row_max(const float* x, int64_t n) {
     for (vec& each : lanes) each = splat(best);
     i = sweep(i, n, [&](int64_t at, int u) INLINED { lanes[u] = larger(lanes[u], load(x + at)); });
     for (const vec& each : lanes) lanes[0] = larger(lanes[0], each);
-    for (int lane = 0; lane < VECTOR; ++lane) best = std::max(best, lanes[0][lane]);
+    best = across(lanes[0], [](float a, float b) INLINED { return a > b ? a : b; });
 #endif
 #if SIMD_PRAGMA
 #pragma omp simd reduction(max : best)
@@ -189,7 +202,7 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
         sums[u] += value;
     });
     for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
-    for (int lane = 0; lane < VECTOR; ++lane) sum += sums[0][lane];
+    sum = across(sums[0], [](float a, float b) INLINED { return a + b; });
 #else
     prefetch(ahead, n, false, 0);
 #endif
