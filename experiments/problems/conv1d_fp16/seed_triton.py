@@ -14,7 +14,7 @@ TILE_P = 64  # evo: {64, 128, 256}
 TILE_C = 32  # evo: {16, 32, 64, 128}
 # Tiles of filters that a program works on at once, on the same positions: their width is what divides the filters so.
 PARTS = tl.constexpr(1)  # evo: {1, 2, 3}
-NUM_WARPS = 4  # evo: {4, 8}
+NUM_WARPS = 4  # evo: {4, 8, 16}
 # evo: require TILE_P <= 32 * NUM_WARPS
 # Registers a thread at most, so that several programs fit on a multiprocessor and hide each other's waits.
 REGISTERS = 0  # evo: {0, 80, 128, 168}
@@ -27,6 +27,9 @@ NUM_STAGES = 3  # evo: {1, 2, 3, 4, 5}
 # evo: require ALGORITHM == 0 or NUM_STAGES * TILE_C * (TILE_P + 256) * 2 <= 232000
 # Positions that a program packs.
 PACK_P = 64  # evo: {32, 64, 128, 256}
+# Parts of the batch that are packed and multiplied one after the other, each in the room of the one before, so that it stays in the L2
+# cache.
+CHUNKS = 1  # evo: {1, 2, 4, 8}
 STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}
 
 
@@ -41,15 +44,15 @@ def weights_packed(w, packed, FILTERS: tl.constexpr, CHANNELS: tl.constexpr, TAP
 
 @triton.jit
 def inputs_packed(
-    x, packed, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, LENGTH: tl.constexpr, TAPS: tl.constexpr, SIZE: tl.constexpr,
+    x, packed, base, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, LENGTH: tl.constexpr, TAPS: tl.constexpr, SIZE: tl.constexpr,
     WIDE: tl.constexpr,
 ):  # fmt: skip
-    """packed[OFFSET + (b, t + half, c)] = x[b, c, t], and 0 in the `half` rows before and behind."""
+    """packed[OFFSET + (b, t + half, c)] = x[base + b, c, t], and 0 in the `half` rows before and behind."""
     half: tl.constexpr = TAPS // 2
     b, t, c = tl.program_id(0).to(tl.int64), tl.program_id(1) * SIZE + tl.arange(0, SIZE), tl.arange(0, WIDE)
     out = packed.to(tl.pointer_type(tl.float16)) + OFFSET + b * ((LENGTH + 2 * half) * CHANNELS)
     mask = (t < LENGTH)[:, None] & (c < CHANNELS)[None, :]
-    value = tl.load(x + b * (CHANNELS * LENGTH) + c[None, :] * LENGTH + t[:, None], mask=mask, other=0.0)
+    value = tl.load(x + (base + b) * (CHANNELS * LENGTH) + c[None, :] * LENGTH + t[:, None], mask=mask, other=0.0)
     tl.store(out + (t + half)[:, None] * CHANNELS + c[None, :], value, mask=mask)
     if tl.program_id(1) == 0:
         for row in tl.static_range(half):
@@ -120,27 +123,27 @@ def where_it_lies(
 
 @triton.jit
 def from_packed(
-    packed, y, count, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr, TAPS: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, STAGES: tl.constexpr, INDEX: tl.constexpr,
+    packed, y, base, count, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr,
+    TAPS: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, STAGES: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    """packed: w, then from OFFSET on x, of `count` rows. The rows of padding are computed too, and not stored."""
-    padded: tl.constexpr = LENGTH + TAPS // 2 * 2
+    """packed: w, then from OFFSET on x of `count` positions, those of the sequences from `base` on."""
     p = tl.program_id(0) * M + tl.arange(0, M)
+    b, t, inside = (p // LENGTH).to(INDEX), p % LENGTH, p < count
     o = tl.program_id(1) * (PARTS * N) + tl.arange(0, N)
     chunks: tl.constexpr = (CHANNELS + K - 1) // K
-    rows = packed.to(tl.pointer_type(tl.float16)) + OFFSET + p[:, None].to(INDEX) * CHANNELS + tl.arange(0, K)[None, :]
+    first = (b * (LENGTH + TAPS // 2 * 2) + t) * CHANNELS
+    rows = packed.to(tl.pointer_type(tl.float16)) + OFFSET + first[:, None] + tl.arange(0, K)[None, :]
     one, two, three = tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32)
     for step in tl.range(0, TAPS * chunks, num_stages=STAGES):
         tap, begin = step // chunks, step % chunks * K
-        mask = (p + tap < count)[:, None] & (begin + tl.arange(0, K) < CHANNELS)[None, :]
+        mask = inside[:, None] & (begin + tl.arange(0, K) < CHANNELS)[None, :]
         left = tl.load(rows + (tap * CHANNELS + begin), mask=mask, other=0.0)
         one = tl.dot(left, weights(packed, tap, begin, o, FILTERS, CHANNELS, TAPS, K, True), one)
         if PARTS > 1:
             two = tl.dot(left, weights(packed, tap, begin, o + N, FILTERS, CHANNELS, TAPS, K, True), two)
         if PARTS > 2:
             three = tl.dot(left, weights(packed, tap, begin, o + 2 * N, FILTERS, CHANNELS, TAPS, K, True), three)
-    b, t = (p // padded).to(INDEX), p % padded
-    inside = (p < count) & (t < LENGTH)
+    b += base
     stored(y, one, b, t, inside, o, FILTERS, LENGTH)
     if PARTS > 1:
         stored(y, two, b, t, inside, o + N, FILTERS, LENGTH)
@@ -153,7 +156,7 @@ def room_for_weights(channels, filters, taps):
 
 
 def workspace(batch, channels, filters, length, taps):
-    inputs_ = 2 * batch * channels * (length + taps // 2 * 2) if ALGORITHM == 1 else 0
+    inputs_ = 2 * triton.cdiv(batch, CHUNKS) * channels * (length + taps // 2 * 2) if ALGORITHM == 1 else 0
     return room_for_weights(channels, filters, taps) + inputs_
 
 
@@ -174,9 +177,13 @@ def launch(x, w, y, workspace):
     else:
         offset = room_for_weights(channels, filters, taps) // 2
         wide = triton.next_power_of_2(channels)
-        inputs_packed[(batch, triton.cdiv(length, PACK_P))](x, workspace, offset, channels, length, taps, PACK_P, wide, num_warps=8)
-        rows = batch * (length + taps // 2 * 2)
-        from_packed[(triton.cdiv(rows, TILE_P), across)](
-            workspace, y, rows, offset, channels, filters, length, taps, TILE_P, n, TILE_C, NUM_STAGES, index,
-            num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
-        )  # fmt: skip
+        share = triton.cdiv(batch, CHUNKS)
+        for base in range(0, batch, share):
+            now = min(share, batch - base)
+            inputs_packed[(now, triton.cdiv(length, PACK_P))](
+                x, workspace, base, offset, channels, length, taps, PACK_P, wide, num_warps=8
+            )  # fmt: skip
+            from_packed[(triton.cdiv(now * length, TILE_P), across)](
+                workspace, y, base, now * length, offset, channels, filters, length, taps, TILE_P, n, TILE_C, NUM_STAGES, index,
+                num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
+            )  # fmt: skip
