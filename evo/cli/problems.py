@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_problem", "register"]
 
+UNSEEN = "sm_90"
+"""Architecture that kernels are built for where there is no GPU."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -83,12 +85,20 @@ def lint(
 
 def check_problem(problem: str, *, seed: bool = True) -> tuple[LintReport, list[SeedVerdict], list[str]]:
     """The lint's report, the verdicts on the seeds (unless not `seed`), and why the problem is refused, if it is."""
-    from fitness.lint import lint as examine
     from fitness.problem import Problem
 
     loaded = Problem.load(problem)
-    report = examine(loaded)
-    seeds = [seed_verdict(loaded, target) for target in seeded_targets(loaded)] if report.ok and seed else []
+    for_gpus = "numpy" not in loaded.baselines and "gpu" in loaded.baselines
+    if for_gpus:
+        from fitness.gpu.lint import lint as examine_for_gpus
+
+        report = examine_for_gpus(loaded)
+    else:
+        from fitness.lint import lint as examine
+
+        report = examine(loaded)
+    verdict_on = interpreted_verdict if for_gpus and not _gpu() else seed_verdict
+    seeds = [verdict_on(loaded, target) for target in seeded_targets(loaded)] if report.ok and seed else []
     return report, seeds, [*report.reasons, *(verdict.message for verdict in seeds if not verdict.ok)]
 
 
@@ -107,6 +117,24 @@ def seeded_targets(problem: Problem) -> list[str]:
     from fitness.targets import target_names
 
     return [target for target, (_, file) in SEEDS.items() if (problem.folder / file).is_file() and target in target_names()]
+
+
+def _gpu() -> bool:
+    from fitness.gpu.device import find_gpu
+
+    return find_gpu() is not None
+
+
+def interpreted_verdict(problem: Problem, target: str) -> SeedVerdict:
+    """Builds the plain kernel for some GPU and verifies it in Triton's interpreter, where there is none to time it on."""
+    from fitness.gpu.verifying import verify
+    from fitness.protocol import EvaluationSettings
+
+    if target != "triton":
+        return SeedVerdict(target, True, "not looked at: there is no GPU here")
+    verdict = verify(problem.seed_kernel(target), problem, EvaluationSettings(architecture=UNSEEN))
+    said = "; ".join(finding.message for finding in verdict.diagnostics)
+    return SeedVerdict(target, not said, said or f"right in {verdict.calls} interpreted calls, built for {UNSEEN}; not timed without a GPU")
 
 
 def seed_verdict(problem: Problem, target: str) -> SeedVerdict:
