@@ -10,7 +10,9 @@ import ast
 import copy
 import hashlib
 import io
+import re
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -181,24 +183,38 @@ class KernelBenchFile(Subject):
         free = {name: value for name, value in extents.items() if name not in init and name.rsplit("_", 1)[0] not in init}
         batch = {name: min(value, BATCH) for name, value in free.items() if "batch" in name.lower()}
         tried: list[dict[str, int]] = [self.overrides]
-        constants = {name: value for name, node in self._assigned().items() if type(value := _value(node)) is int and value > 1}
+        every = extents | self._constants()
         if batch:
             tried.append(batch)
             yield KernelBenchFile(self.path, self.text, batch)
-        for pool in (free, extents | constants):
+        plain = {name: value for name, value in every.items() if name in extents or name in self._assigned()}
+        # widths that lists hold come last: how deep a network is, and how wide, says how much of its input is left in the end
+        for pool, fixed in ((free, batch), (free, {}), (plain, batch), (plain, {}), (every, batch), (every, {})):
             for least in LEAST:
                 for divisor in DIVISORS:
                     scaled = {name: max(min(value, least), value // divisor) for name, value in pool.items()}
-                    proposal = {name: value for name, value in (scaled | batch).items() if (extents | constants)[name] != value}
+                    proposal = {name: value for name, value in (scaled | fixed).items() if every[name] != value}
                     if proposal and proposal not in tried:
                         tried.append(proposal)
                         yield KernelBenchFile(self.path, self.text, proposal)
 
+    def _constants(self) -> dict[str, int]:
+        """Every whole number above 1 that is bound at module level, elements of tuples and lists included."""
+        found: dict[str, int] = {}
+        for name, node in self._assigned().items():
+            value = _value(node)
+            for key, each in enumerate(value) if isinstance(value, tuple) else (("", value),):
+                if type(each) is int and each > 1:
+                    found[f"{name}_{key}" if key != "" else name] = each
+        return found
+
     def scaling(self) -> str:
         full = KernelBenchFile(self.path, self.text)
-        before = full._extents() | {name: _value(node) for name, node in full._assigned().items()}
-        return ", ".join(f"{name} {before[name]}→{value}" for name, value in self.overrides.items())
-
+        before = full._extents() | full._constants()
+        changes = [(re.sub(r"_\d+$", "", name) if name not in full._assigned() else name, before[name], value)
+                   for name, value in self.overrides.items()]  # fmt: skip
+        counted = Counter(changes)
+        return ", ".join(f"{name} {old}→{new}{f' ({count} times)' if count > 1 else ''}" for (name, old, new), count in counted.items())
 
 
 class _Overriding(ast.NodeTransformer):
@@ -220,7 +236,8 @@ class _Overriding(ast.NodeTransformer):
                 for name in sorted({each.id for target in statement.targets for each in ast.walk(target) if isinstance(each, ast.Name)}):
                     value = self._value(name)
                     if value is not None:
-                        body.append(ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], ast.Constant(value)), statement))
+                        written = ast.parse(repr(value), mode="eval").body
+                        body.append(ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], written), statement))
         node.body = body
         return node
 
@@ -229,7 +246,10 @@ class _Overriding(ast.NodeTransformer):
             return self._overrides[name]
         parts = {key: each for key, each in self._overrides.items() if key.rpartition("_")[0] == name and key.rpartition("_")[2].isdigit()}
         before = _value(self._assigned[name]) if parts and name in self._assigned else None
-        return tuple(parts.get(f"{name}_{i}", each) for i, each in enumerate(before)) if isinstance(before, tuple) else None
+        if not isinstance(before, tuple):
+            return None
+        made = tuple(parts.get(f"{name}_{i}", each) for i, each in enumerate(before))
+        return list(made) if isinstance(self._assigned[name], ast.List) else made
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         if self._inside and type(node.value) is int and f"extent_{node.value}" in self._overrides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,7 +210,8 @@ def _quiet() -> Iterator[None]:
                 self._buffers[name] = function(each)
         return self
 
-    genuine = torch.nn.Module._apply
+    genuine, level = torch.nn.Module._apply, logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # every failure is reported in words, and some are expected
     torch.nn.Module._apply = apply
     try:
         with warnings.catch_warnings():
@@ -217,6 +219,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         torch.nn.Module._apply = genuine
+        logging.disable(level)
 
 
 def _short(error: BaseException) -> str:

@@ -88,7 +88,9 @@ def _child(request: dict[str, Any], write: int) -> None:
     import warnings
 
     os.setsid()
-    os.dup2(os.open("/dev/null", os.O_RDWR), 0)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):  # nobody reads what a file prints, and a full pipe would stop it
+        os.dup2(null, fd)
     for name, value in (("AS", request["memory"]), ("CPU", int(request["seconds"]) + 10), ("CORE", 0), ("FSIZE", 1 << 26), ("NPROC", 256)):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
