@@ -119,3 +119,13 @@ def test_a_launch_that_changes_its_mind_is_refused(target: TritonTarget) -> None
     source = source.replace("rows_at_once[(triton.cdiv(rows, ROWS),)]", "rows_at_once[(rows - TIMES[0] % 2,)]")
     with pytest.raises(BuildFailure, match="something else"):
         target.build(Kernel("triton", source))
+
+
+@needs_triton
+def test_texts_that_differ_in_an_unused_tunable_are_the_same_program(target: TritonTarget) -> None:
+    seed = Problem.load("softmax_bf16").seed_kernel("triton")
+    plain, unused, used = (
+        target.build(seed.with_values({**seed.values, **values})).hash for values in ({}, {"NUM_STAGES": 3}, {"RECIPROCAL": 1})
+    )
+    assert plain == unused
+    assert plain != used
