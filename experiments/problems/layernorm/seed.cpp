@@ -37,8 +37,9 @@
 
 constexpr float EPSILON = 1e-5f;
 
+// Beside explicit vectors, single elements share their cache line with another row: ordinary stores let both parts meet in a cache.
 INLINE void store1(float* y, float value) {
-#if STREAM && defined(__x86_64__)
+#if STREAM && VECTOR == 1 && defined(__x86_64__)
     _mm_stream_si32(reinterpret_cast<int*>(y), __builtin_bit_cast(int, value));
 #else
     *y = value;

@@ -69,8 +69,9 @@ INLINE float exp1(float x) {
 #endif
 }
 
+// Beside explicit vectors, single elements share their cache line with another row: ordinary stores let both parts meet in a cache.
 INLINE void store1(float* y, float value) {
-#if STREAM && defined(__x86_64__)
+#if STREAM && VECTOR == 1 && defined(__x86_64__)
     _mm_stream_si32(reinterpret_cast<int*>(y), __builtin_bit_cast(int, value));
 #else
     *y = value;
@@ -93,6 +94,17 @@ INLINE vec larger(vec a, vec b) {
 #else
     const ivec mask = a > b;
     return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+#endif
+}
+
+// The first `count` lanes from memory, the others `rest`.
+INLINE vec part(const float* p, int64_t count, float rest) {
+#if VECTOR == 16 && defined(__AVX512F__)
+    return (vec)_mm512_mask_loadu_ps(_mm512_set1_ps(rest), static_cast<__mmask16>((1u << count) - 1), p);
+#else
+    vec v = splat(rest);
+    for (int lane = 0; lane < count; ++lane) v[lane] = p[lane];
+    return v;
 #endif
 }
 
@@ -145,12 +157,12 @@ INLINE void store(float* y, vec value) {
 #endif
 }
 
-// Elements before y reaches the alignment that non-temporal stores need.
-INLINE int64_t misaligned(const float* y, int64_t n) {
-    if (!STREAM) return 0;
-    const uintptr_t past = reinterpret_cast<uintptr_t>(y) / 4 % VECTOR;
-    return std::min<int64_t>(n, past ? VECTOR - static_cast<int64_t>(past) : 0);
-}
+// How far p is past a vector's alignment, in elements.
+INLINE int64_t past(const float* p) { return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / 4 % VECTOR); }
+
+// Elements before p reaches the alignment that non-temporal stores need. Rows of x, y and the scratch row all start equally far from
+// it, so that no other vector crosses a cache line either.
+INLINE int64_t misaligned(const float* p, int64_t n) { return std::min<int64_t>(n, past(p) ? VECTOR - past(p) : 0); }
 
 // body(index, accumulator) for every whole vector in [i, n), UNROLL of them a trip. Returns where the rest begins.
 template <class Body>
@@ -177,7 +189,10 @@ INLINE float row_max(const float* x, int64_t n) {
 #if VECTOR > 1
     vec lanes[UNROLL];
     for (vec& each : lanes) each = splat(best);
+    if ((i = misaligned(x, n)) > 0) lanes[0] = part(x, i, best);
     i = sweep(i, n, [&](int64_t at, int u) INLINED { lanes[u] = larger(lanes[u], load(x + at)); });
+    if (i < n) lanes[0] = larger(lanes[0], part(x + i, n - i, best));
+    i = n;
     for (const vec& each : lanes) lanes[0] = larger(lanes[0], each);
     best = across(lanes[0], [](float a, float b) INLINED { return a > b ? a : b; });
 #endif
@@ -195,12 +210,20 @@ INLINE float exp_sum(const float* x, float* e, int64_t n, float shift, const flo
     int64_t i = 0;
 #if VECTOR > 1
     vec sums[UNROLL] = {};
+    const auto some = [&](int64_t at, int64_t count) INLINED {
+        const vec value = expv(part(x + at, count, shift + 2 * LOWEST) - shift);  // the lanes beyond add less than rounding takes
+        for (int lane = 0; KEEP && lane < count; ++lane) e[at + lane] = value[lane];
+        sums[0] += value;
+    };
+    if ((i = misaligned(x, n)) > 0) some(0, i);
     i = sweep(i, n, [&](int64_t at, int u) INLINED {
         prefetch(ahead + at, VECTOR, false, u);
         const vec value = expv(load(x + at) - shift);
         if (KEEP) *reinterpret_cast<loose*>(e + at) = value;
         sums[u] += value;
     });
+    if (i < n) some(i, n - i);
+    i = n;
     for (int u = 1; u < UNROLL; ++u) sums[0] += sums[u];
     sum = across(sums[0], [](float a, float b) INLINED { return a + b; });
 #else
@@ -249,13 +272,16 @@ INLINE void softmax_row(const float* x, float* y, [[maybe_unused]] float* scratc
     finish<true>(x, y, n, top, 1.0f / sum, ahead);
 #else
     const float top = row_max(x, n);
+#if VECTOR > 1
+    scratch += past(x);
+#endif
     float* const kept = ALGORITHM == 0 ? y : scratch;
     const float sum = exp_sum<ALGORITHM != 2>(x, kept, n, top, ahead);
     finish<ALGORITHM == 2>(ALGORITHM == 2 ? x : kept, y, n, top, 1.0f / sum, ahead);
 #endif
 }
 
-extern "C" size_t workspace(int64_t, int64_t cols) { return static_cast<size_t>(cols) * sizeof(float); }
+extern "C" size_t workspace(int64_t, int64_t cols) { return static_cast<size_t>(cols + VECTOR) * sizeof(float); }
 
 extern "C" void kernel(const float* x, float* y, void* workspace, int64_t rows, int64_t cols) {
     for (int64_t r = 0; r < rows; ++r) {
