@@ -12,29 +12,13 @@ from fitness.gpu.slots import _INTEGER_WORDS, _NAN_WORDS, GpuSlot, word_view
 from fitness.problem import Problem
 from fitness.verify import Limits, limits
 
-__all__ = ["judge", "right", "verdicts"]
+__all__ = ["judge", "verdicts"]
 
 BLOCK = 4096
 PROGRAMS = 1056
 """Of the kernels that loop: enough for every multiprocessor of a large device."""
 NARROW = (1 << 31) - (1 << 24)
 """Elements that 32-bit indices reach, with room for one step of the loop."""
-
-
-def right(problem: Problem, case: GpuCase, outputs: Sequence[Any]) -> Any:
-    """A device scalar: whether every output is right, without slack. Does not wait for the device."""
-    import torch
-
-    verdicts = []
-    for position, got in enumerate(outputs):
-        argument = problem.outputs[position]
-        if not argument.is_float:
-            verdicts.append((word_view(got) == word_view(case.expected[position])).all())
-            continue
-        allowed = limits(problem, case.sizes, case.distribution, argument)
-        measured = _measure(case, position, got, allowed, slack=None)
-        verdicts.append(_holds(case, position, measured, allowed))
-    return torch.stack(verdicts).all()
 
 
 def verdicts(problem: Problem, cases: Sequence[GpuCase], slots: Sequence[GpuSlot]) -> tuple[list[bool], list[bool]]:

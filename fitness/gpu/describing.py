@@ -22,6 +22,7 @@ def profile(facts: dict[str, Any], kernel: Kernel, problem: Problem | None) -> d
     * `kernels`: launches a call; `programs`: blocks of the grid; `elements_per_program`: elements of the largest argument per block;
     * `warps`, `stages`, `registers` (a thread), `spills` (local memory instructions), `shared_bytes`, `occupancy` (0 … 1, by resources);
     * `memory_pattern`, `compute_pattern`, `load_bytes`, `store_bytes`, `atomics`, `instructions` (see `fitness.gpu.sass`);
+    * `planned`: whether the device gets machine code and a list of launches, or has to be lent the file's host code (`fitness.gpu.plan`);
     * `tile_elements`, `working_set`, `tunable.NAME` as for every target.
     """
     launches, kernels = facts["launches"][0], facts["kernels"]
@@ -45,6 +46,7 @@ def profile(facts: dict[str, Any], kernel: Kernel, problem: Problem | None) -> d
     }
     for name in ("memory_pattern", "compute_pattern", "load_bytes", "store_bytes", "atomics", "barriers", "instructions"):
         found[name] = code.get(name, "" if name.endswith("pattern") else 0)
+    found["planned"] = not facts.get("why_no_plan")
     found["tile_elements"] = tile_elements(kernel.values)
     found["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
     return found | {f"tunable.{name}": value for name, value in kernel.values.items()}

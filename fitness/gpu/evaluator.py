@@ -16,7 +16,10 @@ not noticed.
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,14 +29,18 @@ from archive.tunables import Value
 from fitness.certify import certify
 from fitness.gpu.device import GpuDevice
 from fitness.gpu.station import SEARCH_BASELINE, SLOT_BYTES, gpu_baselines
+from fitness.gpu.tools import counters, sanitize
 from fitness.measuring import KERNEL, MeasuringEvaluator
 from fitness.problem import Problem, ProblemError
 from fitness.protocol import Bar, Certificate, EvaluationSettings, Prepared
 from fitness.proving import proofs
+from fitness.sandbox import choose
 from fitness.targets.base import Artifact, Target, TargetError
 
 __all__ = ["GpuEvaluator"]
 
+CONDEMNING = "memcheck"
+"""The sanitizer's check that costs a kernel its certificate; hazards that racecheck suspects are noted."""
 CLOCK_CORES = 2
 """For the process that measures and for the launcher that waits for the device."""
 REPEATED = 0.6
@@ -43,7 +50,8 @@ REPEATED = 0.6
 class GpuEvaluator(MeasuringEvaluator):
     """Implements `fitness.protocol.Evaluator` for targets on an NVIDIA GPU.
 
-    Raises `ProblemError` for a problem without a GPU baseline, `TargetError` where there is no GPU to measure on.
+    Raises `ProblemError` for a problem without a GPU baseline or whose checks let wrong kernels pass, `TargetError` where there is no GPU
+    to measure on.
     """
 
     baseline = SEARCH_BASELINE
@@ -67,6 +75,10 @@ class GpuEvaluator(MeasuringEvaluator):
                 problem.folder / "baseline.py", "gpu", "no such function", "`def gpu(inputs…)` on torch tensors that returns the outputs",
                 "Write it: eager, torch.compile and max-autotune baselines are made of it.",
             )  # fmt: skip
+        if problem.foreign is None:  # those of others have a lint of their own
+            from fitness.gpu.lint import require
+
+            require(problem, settings)
 
     @property
     def station(self) -> Any:
@@ -96,13 +108,40 @@ class GpuEvaluator(MeasuringEvaluator):
             sitting.twice(lane, case)
 
     def certify(self, prepared: Prepared, seed: Prepared | None = None) -> Certificate:
-        """Every process of a kernel is a fresh one, and it is built for the held-out shapes."""
+        """Every process of a kernel is a fresh one, built for the held-out shapes; a planned kernel passes the sanitizer first."""
+        start = time.perf_counter()
+        notes = self._sanitized(prepared)
+        if any(note.details.get("tool") == CONDEMNING for note in notes):
+            environment = self.environment().id
+            return Certificate(prepared.kernel.id, False, diagnostics=notes, environment=environment, seconds=time.perf_counter() - start)
         referee = self.station.referee
         referee.single_use = True
         try:
-            return certify(self.station, self.environment(), prepared, seed, self._held_out)
+            certificate = certify(self.station, self.environment(), prepared, seed, self._held_out)
         finally:
             referee.single_use = False
+        return replace(certificate, diagnostics=(*certificate.diagnostics, *notes), seconds=time.perf_counter() - start)
+
+    def _sanitized(self, prepared: Prepared) -> tuple[Diagnostic, ...]:
+        """What compute-sanitizer found on a secretly chosen small shape, or why nothing is known."""
+        artifact = self._artifact(prepared)
+        if self.target.program(artifact).kind != "plan":
+            return (Diagnostic("certify", "not_sanitized", "Only planned kernels are run under compute-sanitizer."),)
+        chosen = random.SystemRandom().randrange(len(self.problem.small_shapes))
+        case = self.station.supply.drawn(self.problem.small_shapes[chosen], "normal", 0)
+        number = len(self.problem.shapes) + chosen  # a plan's cases are the timed shapes, then the small ones
+        finding, why_not = sanitize(artifact.path, number, case, choose(self.settings.sandbox))
+        if finding is not None:
+            return (finding,)
+        return (Diagnostic("certify", "not_sanitized", f"Nothing is known of accesses out of bounds: {why_not}."),) if why_not else ()
+
+    def counters(self, prepared: Prepared) -> tuple[dict[str, float], str]:
+        """(Nsight Compute's counters of a planned kernel on the first shape, see `fitness.gpu.tools`; why there are none, or nothing)."""
+        artifact = self._artifact(prepared)
+        if self.target.program(artifact).kind != "plan":
+            return {}, "only planned kernels are run under Nsight Compute"
+        case = self.station.supply.pool(self.problem.shapes[0], 1)[0]
+        return counters(artifact.path, 0, case, choose(self.settings.sandbox))
 
     def _held_out(self, prepared: Prepared) -> Artifact:
         from fitness.targets.triton import TritonTarget

@@ -113,6 +113,44 @@ def test_a_certified_kernel_is_built_for_the_held_out_shapes(target: TritonTarge
 
 
 @needs_triton
+def test_memory_that_triton_asks_for_is_in_the_plan_and_its_pointers_close_the_parameters() -> None:
+    """Descriptors made on the device lie in it. What a kernel takes is in its machine code, in the order of the plan."""
+    target = TritonTarget(EvaluationSettings(architecture="sm_90"), Problem.load("gemm_bf16"))
+    try:
+        artifact = target.build(target.problem.seed_kernel("triton").with_values({"BULK": 1}))  # type: ignore[union-attr]
+    finally:
+        target.close()
+    with tarfile.open(fileobj=io.BytesIO(artifact.path.read_bytes())) as tar:
+        plan = json.load(tar.extractfile("plan.json"))  # type: ignore[arg-type]
+    kernel, launch = plan["kernels"][0], plan["cases"][0]["launches"][0]
+    assert kernel["scratch"] > 0
+    assert [kind for kind, *_ in launch["arguments"]] == ["pointer"] * 3 + ["value"] * 3
+
+
+@needs_triton
+def test_a_file_with_descriptors_made_on_the_host_is_hosted(target: TritonTarget) -> None:
+    source = Problem.load("softmax_bf16").seed_kernel("triton").source
+    source = source.replace(
+        "import triton.language as tl", "import triton.language as tl\nfrom triton.tools.tensor_descriptor import TensorDescriptor"
+    )
+    source += """
+
+@triton.jit
+def copied(x, y):
+    y.store([0, 0], x.load([0, 0]))
+
+
+def launch(x, y, workspace):
+    shape, block = list(x.shape), [1, 16]
+    strides = [x.shape[1] // 8 * 8 + 8, 1]
+    copied[(1,)](TensorDescriptor(x, shape, strides, block), TensorDescriptor(y, shape, strides, block))
+"""
+    artifact = target.build(Kernel("triton", source))
+    assert target.program(artifact).kind == "triton"
+    assert target.describe(artifact, Kernel("triton", source))["planned"] is False
+
+
+@needs_triton
 def test_a_launch_that_changes_its_mind_is_refused(target: TritonTarget) -> None:
     source = Problem.load("softmax_bf16").seed_kernel("triton").source
     source = source.replace("def launch(x, y, workspace):", "TIMES = [0]\n\n\ndef launch(x, y, workspace):\n    TIMES[0] += 1")
