@@ -23,8 +23,10 @@ __all__ = ["Verdict", "affordable", "examine"]
 
 CHEAP = (1e8, 1.5e6)
 """Floating-point operations and elements written, a call, that all checks are made with."""
+FAIR = (3e9, 1.5e8)
+"""The same up to which the most important checks are made for a version that is less scaled down."""
 BEARABLE = (2e10, 4e8)
-"""The same up to which the most important ones are."""
+"""The same up to which they are made at all."""
 DRAWS = 2
 SHARE = 0.01
 PARAMETERS = 1 << 28
@@ -83,12 +85,13 @@ def examine(subject: Subject) -> Verdict:
         try:
             _checked(problem_of(small), log, few=_dear(signature))
         except _Finding as finding:
-            larger = _largest_bearable(subject, full) if finding.kind in ("degenerate", "imprecise") and small.scaling() else None
+            larger = _fair(subject, full) if finding.kind in ("degenerate", "imprecise") and small.scaling() else None
             if larger is None or larger[0].scaling() == small.scaling():
                 raise
             # it may be so at this scale alone
             facts["scaling"] = larger[0].scaling()
             log.checks.clear()
+            log.notes[:] = subject.notes()
             _checked(problem_of(larger[0]), log, few=_dear(larger[1]))
     except _Finding as finding:
         return _verdict(subject, facts, log, start, kind=finding.kind, reason=finding.reason)
@@ -115,8 +118,12 @@ def _verdict(subject: Subject, facts: dict[str, Any], log: _Log, start: float, k
 
 
 def affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
-    """The least scaled-down version that is cheap, else the cheapest that is bearable. Raises `_Finding`."""
+    """The least scaled-down version that is cheap, with the module as it is if that is fair; else the cheapest that is bearable.
+
+    Raises `_Finding`.
+    """
     best: tuple[float, Subject, Signature] | None = None
+    fair: tuple[Subject, Signature] | None = None
     for version in subject.scaled():
         try:
             signature = full if version is subject else signature_of(version, version.shapes[0])
@@ -124,11 +131,17 @@ def affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
             continue  # these sizes do not go together
         if signature.parameters > PARAMETERS:
             continue
+        if fair is not None and signature.parameters != full.parameters:
+            return fair  # rather more to compute than another module
         if signature.flops <= CHEAP[0] and signature.touched <= CHEAP[1]:
             return version, signature
+        if fair is None and signature.flops <= FAIR[0] and signature.touched <= FAIR[1]:
+            fair = version, signature
         cost = max(signature.flops / BEARABLE[0], signature.touched / BEARABLE[1])
         if best is None or cost < best[0]:
             best = cost, version, signature
+    if fair is not None:
+        return fair
     if best is not None and best[0] <= 1:
         return best[1], best[2]
     cheapest = full if best is None else best[2]
@@ -140,13 +153,12 @@ def _dear(signature: Signature) -> bool:
     return signature.flops > CHEAP[0] or signature.touched > CHEAP[1]
 
 
-def _largest_bearable(subject: Subject, full: Signature) -> tuple[Subject, Signature] | None:
-    """The least scaled-down version that is bearable."""
+def _fair(subject: Subject, full: Signature) -> tuple[Subject, Signature] | None:
+    """The least scaled-down version that is fair."""
     for version in subject.scaled():
         with contextlib.suppress(SubjectError):
             signature = full if version is subject else signature_of(version, version.shapes[0])
-            bearable = signature.flops <= BEARABLE[0] / 8 and signature.touched <= BEARABLE[1] / 8
-            if bearable and signature.parameters <= PARAMETERS:
+            if signature.flops <= FAIR[0] and signature.touched <= FAIR[1] and signature.parameters <= PARAMETERS:
                 return version, signature
     return None
 
