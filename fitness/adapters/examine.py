@@ -131,7 +131,7 @@ def affordable(subject: Subject, full: Signature) -> tuple[Subject, Signature]:
             continue  # these sizes do not go together
         if signature.parameters > PARAMETERS:
             continue
-        if fair is not None and signature.parameters != full.parameters:
+        if fair is not None and fair[1].parameters == full.parameters != signature.parameters:
             return fair  # rather more to compute than another module
         if signature.flops <= CHEAP[0] and signature.touched <= CHEAP[1]:
             return version, signature
