@@ -17,6 +17,9 @@ TEXT = """\
 #include <cstdint>
 
 #define AHEAD {ahead}
+#define ONCE {once}  // whether what is read in order passes by the caches, which leaves them to the table
+#define FAR 256     // items ahead at which what is read in order is prefetched
+#define CHUNK 1024  // items between two readings of the other inputs
 #define EVO_FLAGS "-O3 -funroll-loops"  // evo: {{"-O3 -funroll-loops"}}
 
 #if defined(__AVX512F__)
@@ -34,8 +37,10 @@ static const int64_t W = BYTES / 4;
 static wide read(const void* data, int64_t words) {{
     const float* from = static_cast<const float*>(data);
     wide sums[4] = {{}};
-    for (int64_t i = 0; i + 4 * W <= words; i += 4 * W)
+    int64_t i = 0;
+    for (; i + 4 * W <= words; i += 4 * W)
         for (int u = 0; u < 4; ++u) sums[u] += *reinterpret_cast<const wide*>(from + i + u * W);
+    for (; i + W <= words; i += W) sums[0] += *reinterpret_cast<const wide*>(from + i);
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }}
 
@@ -46,19 +51,41 @@ static void fill(void* data, int64_t words) {{
     for (; i < words; ++i) to[i] = 0.0f;
 }}
 
-// Rows of whole words: of many, or of one.
-static wide gather(const float* table, const element* index, int64_t picks, int64_t row) {{
+// What is read in order beside the picking, as far along as that is.
+struct Others {{
+    const void* const* in;
+    const int64_t* words;
+    int64_t each[{count_in}];  // 65536ths of a word for each item
+
+    void prefetch(int64_t item) const {{
+        for (int k = 0; k < {count_in}; ++k)
+            if (each[k] >> 12) __builtin_prefetch(static_cast<const float*>(in[k]) + ((item + FAR) * each[k] >> 16), 0, ONCE ? 0 : 3);
+    }}
+    wide read_between(int64_t item, int64_t last, bool all) const {{
+        wide sum = {{}};
+        for (int k = 0; k < {count_in}; ++k) {{
+            const int64_t begin = item * each[k] >> 16, end = all ? words[k] : last * each[k] >> 16;
+            sum += read(static_cast<const float*>(in[k]) + begin, end - begin);
+        }}
+        return sum;
+    }}
+}};
+
+// Items [i, last) of `picks`, rows of whole words: of many, or of one.
+static wide gather(const float* table, const element* index, int64_t i, int64_t last, int64_t picks, int64_t row, const Others& others) {{
     wide sums[4] = {{}};
     if (row == 1) {{
-        float four[4] = {{}};
-        int64_t i = 0;
-        for (; i + 4 <= picks; i += 4)
-            for (int u = 0; u < 4; ++u) four[u] += table[index[i + u]];
-        for (; i < picks; ++i) four[0] += table[index[i]];
-        for (int u = 0; u < 4; ++u) sums[u][0] = four[u];
+        float eight[8] = {{}};
+        for (; i + 16 <= last; i += 16) {{
+            __builtin_prefetch(index + i + FAR, 0, ONCE ? 0 : 3);
+            others.prefetch(i);
+            for (int u = 0; u < 16; ++u) eight[u % 8] += table[index[i + u]];
+        }}
+        for (; i < last; ++i) eight[0] += table[index[i]];
+        for (int u = 0; u < 8; ++u) sums[u % 4][u / 4] = eight[u];
         return (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }}
-    for (int64_t i = 0; i < picks; ++i) {{
+    for (; i < last; ++i) {{
         if (AHEAD && i + AHEAD < picks) {{
             const float* later = table + index[i + AHEAD] * row;
             for (int64_t c = 0; c < row; c += 16) __builtin_prefetch(later + c, 0, 3);
@@ -79,8 +106,15 @@ extern "C" void kernel({parameters}) {{
 {table}
     const void* in[] = {{{inputs}}};
     void* out[] = {{{outputs}}};
-    wide sink = gather(static_cast<const float*>(i{rows_of}), static_cast<const element*>(i{picked_by}), picks, row);
-    for (int k = 0; k < {count_in}; ++k) sink += read(in[k], ins[k]);
+    Others others = {{in, ins, {{}}}};
+    for (int k = 0; k < {count_in}; ++k) others.each[k] = (ins[k] << 16) / (picks ? picks : 1);
+    const element* index = static_cast<const element*>(i{picked_by});
+    wide sink = {{}};
+    for (int64_t i = 0; i < picks; i += CHUNK) {{
+        const int64_t last = i + CHUNK < picks ? i + CHUNK : picks;
+        sink += gather(static_cast<const float*>(i{rows_of}), index, i, last, picks, row, others);
+        sink += others.read_between(i, last, last == picks);
+    }}
     for (int k = 0; k < {count_out}; ++k) fill(out[k], outs[k]);
     float total = 0.0f;  // of everything: nothing that was read may be optimised away
     for (int64_t l = 0; l < W; ++l) total += sink[l];
@@ -89,8 +123,9 @@ extern "C" void kernel({parameters}) {{
 """
 
 
-def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int) -> str:
-    """C++ in the problem's ABI that gathers for any of `shapes`, prefetching `ahead` items ahead. The problem declares `gather`."""
+def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int, once: bool) -> str:
+    """C++ in the problem's ABI that gathers for any of `shapes`, prefetching rows `ahead` items ahead, and the rest for single
+    use if it is `once`. The problem declares `gather`."""
     assert problem.gather is not None
     inputs, outputs, (table, index) = problem.inputs, problem.outputs, problem.gather
     names = [argument.name for argument in inputs]
@@ -107,6 +142,7 @@ def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int) -> str:
     pointers = [f"const void* i{k}" for k in range(len(inputs))] + [f"void* o{k}" for k in range(len(outputs))]
     return TEXT.format(
         ahead=ahead,
+        once=int(once),
         element=f"{inputs[picked_by].dtype}_t",
         parameters=", ".join([*pointers, "void*", *(f"int64_t s{k}" for k in range(len(problem.sizes)))]),
         inputs=", ".join(f"i{k}" for k in range(len(inputs))),

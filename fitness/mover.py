@@ -38,8 +38,8 @@ CALLS = 6
 """Calls per program and shape; the fastest counts, for a disturbed ceiling would flatter every kernel."""
 COPIES = ((0, 0), (0, 4096), (1, 0), (1, 4096))
 """(stores past the caches, bytes prefetched ahead)."""
-GATHERS = (0, 4, 12, 32)
-"""Items whose rows are prefetched ahead."""
+GATHERS = ((0, False), (4, True), (12, False), (32, True))
+"""(items whose rows are prefetched ahead, whether all else is prefetched for single use)."""
 
 TEXT = """\
 #include <immintrin.h>
@@ -167,7 +167,8 @@ def moves(problem: Problem, shapes: tuple[Sizes, ...]) -> tuple[Move, ...]:
     """The programs for any of `shapes`: gathers where the problem declares one, else copies."""
     if problem.gather is not None:
         return tuple(
-            Move(RANDOM_GATHER, f"{RANDOM_GATHER}, {ahead} items ahead", gathering.source(problem, shapes, ahead)) for ahead in GATHERS
+            Move(RANDOM_GATHER, f"{RANDOM_GATHER}, {ahead} items ahead", gathering.source(problem, shapes, ahead, once))
+            for ahead, once in GATHERS
         )
     kinds = (PLAIN_COPY, STREAMING_COPY)
     return tuple(Move(kinds[s], f"{kinds[s]}, {ahead} bytes ahead", source(problem, shapes, s, ahead)) for s, ahead in COPIES)
