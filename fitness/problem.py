@@ -92,7 +92,10 @@ class Problem:
 
     @classmethod
     def load(cls, path_or_name: str | Path, roots: Sequence[Path] | None = None) -> Problem:
-        """Reads a problem by folder, by its problem.py, by name in `roots`, or as `kernelbench:PATH`, `gpumode:PATH`. Raises ProblemError."""
+        """Reads a problem by folder, by its problem.py, by name in `roots`, or as `kernelbench:PATH`, `gpumode:PATH`.
+
+        Raises ProblemError.
+        """
         from fitness import adapters
         from fitness.problem_file import read
 

@@ -153,7 +153,7 @@ class KernelBenchFile(Subject):
             model = model.double()
 
         def call(data: Any) -> Any:
-            with torch.no_grad(), torch.device(device), default_dtype(torch.float64 if double else torch.float32):
+            with torch.no_grad(), default_dtype(torch.float64 if double else torch.float32):
                 return model(*data)
 
         call.module = model  # type: ignore[attr-defined]

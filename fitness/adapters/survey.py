@@ -92,8 +92,7 @@ class _Server:
         ours = Path(__file__).resolve().parents[2]
         packages = packages_folder()
         code = (
-            f"import sys; sys.path[:0] = [{str(ours)!r}]; sys.path.append({packages!r}); "
-            "from fitness.adapters.surveyor import main; main()"
+            f"import sys; sys.path[:0] = [{str(ours)!r}]; sys.path.append({packages!r}); from fitness.adapters.surveyor import main; main()"
         )
         argv = [interpreter(), "-I", "-S", "-E", "-B", "-c", code]
         visible = [str(ours / "fitness"), str(ours / "archive"), packages]

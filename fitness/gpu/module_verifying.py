@@ -31,7 +31,7 @@ DRAWS = 2
 
 def scaled_problem(subject: Subject) -> tuple[Problem, str]:
     """The problem on data that a CPU can compute on, and how it was scaled down. Raises `ProblemError`, `SubjectError`."""
-    from fitness.adapters.examine import affordable
+    from fitness.adapters.affordable import affordable
     from fitness.adapters.signature import signature_of
 
     small, _ = affordable(subject, signature_of(subject, subject.shapes[0]))
