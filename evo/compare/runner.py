@@ -11,8 +11,9 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -24,11 +25,14 @@ from typing import Any
 from evo.compare.outcome import Outcome, key_of, read_outcome
 from evo.compare.schedule import Task
 from evo.errors import UserError
+from evo.interrupts import interrupts
 from evo.journal import Journal
 
 __all__ = ["Advance", "cores", "run_all", "run_task"]
 
 FORMAT = {"format": "evo compare 1"}
+LOOK = 0.5
+"""Seconds between two looks at whether Ctrl-C was pressed, while no run ends."""
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -70,14 +74,15 @@ def run_all(tasks: Sequence[Task], out: Path, *, jobs: int, observer: Callable[[
         kept = len(outcomes)
         todo = [task for identity, task in wanted.items() if identity not in outcomes]
         observer(Advance(kept, len(wanted), kept, 0.0))
-        for task, outcome in finished(todo, out, jobs):
-            journal.append(outcome.row(task.identity))
-            outcomes[task.identity] = outcome
-            observer(Advance(len(outcomes), len(wanted), kept, time.monotonic() - begun, task.name))
+        with contextlib.closing(finished(todo, out, jobs)) as ending:
+            for task, outcome in ending:
+                journal.append(outcome.row(task.identity))
+                outcomes[task.identity] = outcome
+                observer(Advance(len(outcomes), len(wanted), kept, time.monotonic() - begun, task.name))
     return [replace(outcomes[task.identity], problem=task.problem, strategy=task.strategy, seed=task.seed) for task in tasks]
 
 
-def finished(todo: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task, Outcome]]:
+def finished(todo: Sequence[Task], out: Path, jobs: int) -> Generator[tuple[Task, Outcome], None, None]:
     """Tasks with their outcomes, in whatever order they end."""
     recorded = [task for task in todo if task.recorded]
     if jobs == 1 or len(recorded) < 2:
@@ -90,22 +95,27 @@ def finished(todo: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task,
             yield task, run_task(task, out)
 
 
-def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Iterable[tuple[Task, Outcome]]:
+def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Generator[tuple[Task, Outcome], None, None]:
     # A fresh interpreter each: nothing of this process's threads, locks or signal handlers is inherited.
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),))
     upcoming = iter(tasks)
     waiting: dict[Future[Outcome], Task] = {}
+    asked = threading.Event()
     try:
-        while True:
-            while len(waiting) < 3 * jobs and (task := next(upcoming, None)) is not None:
-                with one_thread_each():  # the first one starts the workers
-                    waiting[pool.submit(run_task, task, out)] = task
-            if not waiting:
-                return
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                task = waiting.pop(future)
-                yield task, future.result()
+        # Ctrl-C is looked for here: where it happens to strike, it would leave locks of the pool held, which then never ends.
+        with interrupts(asked.set):
+            while True:
+                while len(waiting) < 3 * jobs and (task := next(upcoming, None)) is not None:
+                    with one_thread_each():  # the first one starts the workers
+                        waiting[pool.submit(run_task, task, out)] = task
+                if not waiting:
+                    return
+                done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task = waiting.pop(future)
+                    yield task, future.result()
+                if asked.is_set():
+                    raise KeyboardInterrupt
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process of the comparison was killed.", found=str(error), expected="enough memory",
@@ -153,6 +163,8 @@ def recorded_run(task: Task) -> Outcome:
         path = Path(folder) / "run"
         run = Run.create(parse_config(dict(task.config)), path, evaluator_factory=recorded_space)
         summary = run.search(picture=False)
+        if summary.stopped_by == "interrupted":  # half a run is none
+            raise KeyboardInterrupt
         return read_outcome(task, path, summary.stopped_by, None, time.process_time() - begun)
 
 

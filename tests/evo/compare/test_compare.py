@@ -139,6 +139,24 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(problems: 
     assert resumed.curves.read_bytes() == whole.curves.read_bytes()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_it_soon_whenever_it_comes_and_leaves_whole_runs_only(jobs: int, problems: list[str], tmp_path: Path) -> None:
+    whole = compare(config(problems, seeds=20), tmp_path / "whole")
+    (tmp_path / "c.json").write_text(json.dumps(config(problems, seeds=20, jobs=jobs).model_dump(mode="json")))
+    out = tmp_path / "interrupted"
+    for patience in (0, 3, 8):
+        command = [sys.executable, "-m", "evo", "compare", str(tmp_path / "c.json"), "-o", str(out)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        begun, deadline = finished_lines(out), time.monotonic() + 60
+        while finished_lines(out) <= begun + patience and time.monotonic() < deadline:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130 and "finished runs are kept" in said
+    resumed = compare(config(problems, seeds=20), out)
+    assert resumed.curves.read_bytes() == whole.curves.read_bytes()
+
+
 def finished_lines(out: Path) -> int:
     path = out / "runs.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
