@@ -32,8 +32,8 @@
 // Terms per trip of the micro-kernel.
 #define UNROLL 1  // evo: {1, 2, 4}
 // Queries and keys of a tile.
-#define TILE_QUERIES 32  // evo: {16, 32, 48, 64, 96, 128}
-#define TILE_KEYS 128    // evo: {64, 128, 256, 512, 1024}
+#define TILE_QUERIES 32  // evo: {16, 32, 48, 64, 96}
+#define TILE_KEYS 128    // evo: {128, 256, 512, 1024}
 // Whether the rows of the next tile (or head) are prefetched, one by one between rows of this one. 1: into the
 // first-level cache; 2: into the second.
 #define PREFETCH 0  // evo: {0, 1, 2}

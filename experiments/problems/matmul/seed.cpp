@@ -7,19 +7,19 @@
 #include <cstddef>
 #include <cstdint>
 
-#define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3", "-O3 -mprefer-vector-width=512"}
+#define EVO_FLAGS "-O3"  // evo: {"-O2", "-O3"}
 
 // 0: three loops; 1: the same over tiles; 2: a block of c in registers, b (and a) packed.
 #define ALGORITHM 0  // evo: {0, 1, 2}
 // Loops of the plain algorithms, from the outside. 0: i p j; 1: i j p.
 #define LOOP_ORDER 0  // evo: {0, 1}
 // Tiles in m, n and k: so large at most; a matrix is divided into equal ones.
-#define TILE_M 64   // evo: {32, 64, 128, 256, 512}
+#define TILE_M 64   // evo: {64, 128, 256, 512}
 #define TILE_N 256  // evo: {128, 256, 512, 1024}
-#define TILE_K 128  // evo: {64, 128, 192, 256, 384, 512}
+#define TILE_K 128  // evo: {128, 256, 384, 512}
 // Lanes of a vector of the micro-kernel; its block of c is BLOCK_ROWS rows by BLOCK_VECTORS vectors.
 #define VECTOR 8         // evo: {4, 8, 16}
-#define BLOCK_ROWS 4     // evo: {2, 4, 6, 8, 12}
+#define BLOCK_ROWS 4     // evo: {4, 6, 8, 12}
 #define BLOCK_VECTORS 2  // evo: {1, 2, 3, 4}
 // evo: require BLOCK_ROWS * BLOCK_VECTORS <= 28
 // Steps in k per trip of the micro-kernel.
@@ -31,8 +31,7 @@
 // How many steps in k ahead the packed panel of b is prefetched; 0 does not.
 #define PREFETCH 0  // evo: {0, 8}
 // Whether the rows of a that come next are prefetched meanwhile, and the block of c before it is summed.
-#define PREFETCH_A 0  // evo: {0, 1}
-#define PREFETCH_C 0  // evo: {0, 1}
+#define PREFETCH_NEXT 0  // evo: {0, 1}
 
 #define INLINED __attribute__((always_inline))
 #define INLINE static inline INLINED
@@ -122,7 +121,7 @@ template <int COUNT>
 INLINE void micro_kernel(const float* a, const int64_t* offset, int64_t step, const float* b, int64_t terms, float* c, int64_t n,
                          int64_t rows, int64_t columns, bool first, [[maybe_unused]] int64_t ahead) {
     vec sums[BLOCK_ROWS][COUNT] = {};
-    if (PREFETCH_C)
+    if (PREFETCH_NEXT)
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t l = 0; l < columns; l += 16) __builtin_prefetch(c + r * n + l, 1, 3);
     const auto term = [&](int64_t p) INLINED {
@@ -140,7 +139,7 @@ INLINE void micro_kernel(const float* a, const int64_t* offset, int64_t step, co
     };
     int64_t p = 0;
     for (; p + UNROLL <= terms; p += UNROLL) {
-        if (PREFETCH_A && p % 16 == 0) {
+        if (PREFETCH_NEXT && p % 16 == 0) {
 #pragma GCC unroll 16
             for (int r = 0; r < BLOCK_ROWS; ++r) __builtin_prefetch(a + (PACK_A ? ahead + p * BLOCK_ROWS + 16 * r : ahead + offset[r] + p), 0, 2);
         }
