@@ -87,7 +87,7 @@ def verify_foreign(reference: str, settings: object, *, json: bool) -> None:
         facts = {"problem": problem.name, "outcome": verdict.outcome.value, "calls": verdict.calls, "findings": findings}
         emit_json({**facts, "scaling": scaling})
     else:
-        where = f"this CPU at {scaling}" if scaling else "this CPU"
+        where = f"this CPU ({scaling})" if scaling else "this CPU"
         say(f"{problem.name}: {verdict.outcome.value}, {verdict.calls} calls right on {where}; not timed")
         for message in findings:
             typer.echo(message, err=True)

@@ -155,7 +155,7 @@ class Foreign:
         signature = self.signatures[label]
         if tree != signature.tree and not _same_but_outputs(tree, signature.tree):
             raise SubjectError("its data have another structure or other constants in every draw")
-        return [tensors[place] for place in _places(tree, signature.tree)]
+        return [tensors[place].detach() for place in _places(tree, signature.tree)]
 
     def tensors(self, sizes: Sizes, distribution: str, device: str, entropy: Callable[[int], bytes] = os.urandom) -> list[Any]:
         """Inputs of one case, on `device`."""
