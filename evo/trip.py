@@ -49,7 +49,8 @@ class Trips:
         """What the last of them said."""
         self.halted = False
         """Set to drop every trip under way: its proposal stays in flight in the lineage."""
-        self._settling = asyncio.Lock()
+        self._settling: weakref.WeakValueDictionary[Cell, asyncio.Lock] = weakref.WeakValueDictionary()
+        """By cell: held while it is fought for. Contests of different cells go on side by side, on as many devices as there are."""
         self._programs: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._holders: dict[Cell, tuple[int, Prepared]] = {}
 
@@ -86,7 +87,7 @@ class Trips:
             prepared = await self._prepared(elite)
             await passed(turn)
             evaluation = await self._insist("time", lambda: self._executor.measure(prepared))
-            async with self._settling:
+            async with self._contested(elite.candidate.cell):
                 change = self._state.remeasure(elite.number, evaluation)
                 self._lineage.event(Event.remeasured(elite.number, change, evaluation))
             if change is not None and change.demoted:
@@ -116,7 +117,7 @@ class Trips:
 
     async def _offer(self, candidate: Candidate, prepared: Prepared) -> None:
         """Puts a candidate before the archive, and fights the duel when the archive cannot tell who is faster."""
-        async with self._settling:
+        async with self._contested(candidate.cell):
             archive = self._state.archive
             best = archive.best
             result = self._state.offer(candidate)
@@ -163,6 +164,15 @@ class Trips:
             return None
         elite = self._state.archive.elite(cell)
         return None if elite is None else Bar(elite.kernel.id, elite.objective, elite.interval, elite.samples)
+
+    def _contested(self, cell: Cell | None) -> AbstractAsyncContextManager[object]:
+        """Held while a cell's elite may change, so that nobody challenges one that is fighting already."""
+        if cell is None:
+            return nullcontext()
+        lock = self._settling.get(cell)
+        if lock is None:
+            lock = self._settling[cell] = asyncio.Lock()
+        return lock
 
     def _program(self, artifact: str) -> AbstractAsyncContextManager[object]:
         """Held while a program is measured, so that a twin in flight waits for the answer instead of measuring it too."""

@@ -7,10 +7,11 @@ near the clock, nothing runs before the gate or behind the mark, and a call may 
 cannot be written down, and CUDA files, are *hosted*: their host code runs in a single-use process, and the clock stops when the referee's
 own gather of sampled output words is through, which must still be the same when every output of the batch is checked.
 
-What is not guaranteed: hosted code could call a library within what its allow-list leaves, or stay on the device after `done` and read what
-is filled in before the next `go` (the process is stopped meanwhile, its context is not); the device memory that it takes for itself is not
-limited. Contents repeat from round to round; a kernel that profits by more than REPEATED from that is refused, one that profits by less is
-not noticed.
+What is not guaranteed: hosted code could call a library within what its allow-list leaves, or stay on the device after `done` and read
+what is filled in before the next `go` (the process is stopped meanwhile, its context is not); its device memory is limited only as far as
+it asks torch for it. Contents repeat from round to round; a kernel that profits by more than REPEATED from that is refused, one that
+profits by less is not noticed. A planned kernel may leave something for its next call, or for the next kernel of its launcher, in what
+Triton's scratch memory or its module's own variables hold.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from archive.evaluation import Diagnostic, Evaluation, Outcome, Samples
 from archive.tunables import Value
 from fitness.certify import certify
 from fitness.gpu.device import GpuDevice
-from fitness.gpu.station import SEARCH_BASELINE, SLOT_BYTES, gpu_baselines
+from fitness.gpu.station import SEARCH_BASELINE, gpu_baselines
 from fitness.gpu.tools import counters, sanitize
 from fitness.measuring import KERNEL, MeasuringEvaluator
 from fitness.problem import Problem, ProblemError
@@ -101,7 +102,7 @@ class GpuEvaluator(MeasuringEvaluator):
         for case, twice in proofs(self.problem, self.station.supply):
             (repeated if twice else together[case.label]).append(case)
         for cases in together.values():  # small shapes come first
-            most = max(1, SLOT_BYTES // self.problem.footprint(cases[0].sizes))
+            most = max(1, self.station.slot_bytes // self.problem.footprint(cases[0].sizes))
             for begin in range(0, len(cases), most):
                 sitting.prove(lane, cases[begin : begin + most])
         for case in repeated:

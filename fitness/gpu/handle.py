@@ -63,8 +63,8 @@ class GpuRunner:
         """Whether its batches can be timed behind the gate."""
         return self._clock is not None
 
-    def load(self, image: bytes | None = None) -> None:
-        """image: the gate, for programs that may be timed by it."""
+    def load(self, image: bytes | None = None, memory: int | None = None) -> None:
+        """image: the gate, for programs that may be timed by it. memory: bytes that it may have of torch's allocator."""
         try:
             self._child.greet(LOAD_TIMEOUT)
         except (wire.Closed, TimeoutError) as error:
@@ -75,7 +75,14 @@ class GpuRunner:
         if clock is not None and image is not None:
             fds += [os.dup(clock.page_fd), wire.blob(image)]
         try:
-            message: dict[str, Any] = {"op": "load", "kind": self._program.kind, "entry": entry, "mode": mode, "gate": clock is not None}
+            message: dict[str, Any] = {
+                "op": "load",
+                "kind": self._program.kind,
+                "entry": entry,
+                "mode": mode,
+                "gate": clock is not None,
+                "memory": memory,
+            }
             message["setting"] = self._program.setting
             answer = self._ask(message, fds, LOAD_TIMEOUT, "load")
         finally:

@@ -41,9 +41,9 @@ class GpuReferee:
     protocol = NO_PROTOCOL
     """Slopes hold nothing of the protocol's own cost."""
 
-    def __init__(self, sandbox: Sandbox, slots: Callable[[], Sequence[GpuSlot]]) -> None:
-        """slots: gives those that launchers map ahead of their use."""
-        self._slots = slots
+    def __init__(self, sandbox: Sandbox, slots: Callable[[], Sequence[GpuSlot]], *, memory: int) -> None:
+        """slots: gives those that launchers map ahead of their use. memory: bytes that a hosted kernel may have of torch's allocator."""
+        self._slots, self._memory = slots, memory
         self._hostile = Colony(sandbox, device=True)
         self._own = Colony(None, device=True)
         self.single_use = False
@@ -68,7 +68,7 @@ class GpuReferee:
         trusted = program.kind == "torch"
         runner = GpuRunner((self._own if trusted else self._hostile).child("run", {} if trusted else LIMITS), program)
         try:
-            runner.load(gate_image() if trusted else None)
+            runner.load(gate_image() if trusted else None, None if trusted else self._memory)
         except BaseException:
             runner.close()
             raise

@@ -122,6 +122,9 @@ class _Session:
 
         torch.cuda.init()
         torch.zeros(1, device="cuda")
+        if message.get("memory"):
+            total = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, message["memory"] / total))
         self._program = _Program(message, fds[0], self._home)
         why = ""
         if message.get("gate"):

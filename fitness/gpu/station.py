@@ -29,6 +29,9 @@ BASELINES = ("eager", "compile", "max_autotune")
 ENTRY = "gpu"
 """The function of baseline.py that computes on torch tensors and returns its outputs."""
 SLOT_BYTES = 11 << 30
+"""Of the slots of one shape at most, on any device."""
+SHARE_FOR_CASES = 0.28
+"""Of the device's memory, for cases to verify with."""
 MOST = 48
 """Calls of a batch at most."""
 FLUSHED = 2
@@ -63,12 +66,17 @@ class GpuStation:
         self.target = target
         self.settings = settings
         self.pool = SlotPool(problem)
-        self.referee = GpuReferee(choose(settings.sandbox), self.pool.all)
-        self.supply = GpuSupply(problem)
+        self.referee = GpuReferee(choose(settings.sandbox), self.pool.all, memory=settings.memory)
+        facts = torch.cuda.get_device_properties(0)
+        total, shapes = int(facts.total_memory), max(2, len(problem.shapes), len(problem.held_out_shapes))
+        self.slot_bytes = min(SLOT_BYTES, total // (6 * shapes))
+        """Of the slots of one shape; their cases, with answers in single precision, take another one and a half to twice as much."""
+        self._for_cases = int(SHARE_FOR_CASES * total)
+        self.supply = GpuSupply(problem, memory=self._for_cases)
         self.ceilings: GpuCeilings = measure_ceilings()
         self.canary = GpuCanary()
         self.workspace_limit = settings.memory
-        self._cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
+        self._cache_bytes = int(facts.L2_cache_size)
         self._flushing = torch.empty(FLUSHED * self._cache_bytes, device="cuda", dtype=torch.uint8)
         self._lanes: dict[str, GpuLane] = {}
         self._turn = 0
@@ -131,7 +139,7 @@ class GpuStation:
         """Most calls of a batch: it should last LASTING at the roofline and move four times the L2 cache, within bounds of memory."""
         footprint = self.problem.footprint(sizes)
         wanted = max(-(-4 * self._cache_bytes // footprint), int(LASTING / self.floor(sizes)) + 1)
-        return max(2, min(wanted, MOST, SLOT_BYTES // footprint))
+        return max(2, min(wanted, MOST, self.slot_bytes // footprint))
 
     def floor(self, sizes: Sizes) -> float:
         """Least seconds one call can take on this device, by the measured ceilings."""
@@ -160,7 +168,7 @@ class GpuStation:
         self.referee.dismiss()
         self.pool.clear()
         torch.cuda.empty_cache()
-        return GpuSupply(self.problem)
+        return GpuSupply(self.problem, memory=self._for_cases)
 
     @staticmethod
     def fresh_cases(supply: GpuSupply, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:
