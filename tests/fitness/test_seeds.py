@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import random
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,20 @@ def test_a_seed_and_random_configurations_of_it_are_right_on_awkward_shapes(prob
         for case in cases:
             finding = judge(problem, case, run(case))
             assert finding is None, f"{dict(kernel.values)}: {finding.message}"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the machines named are x86")
+@pytest.mark.parametrize("machine", ["haswell", "x86-64"])
+def test_a_seeds_vectors_build_where_there_are_only_narrower_ones(
+    problem: Problem, target: CppTarget, machine: str, tmp_path: Path
+) -> None:
+    seed = problem.seed_kernel("cpp")
+    domains = dict(zip(seed.space.names, seed.space.domains, strict=True))
+    widest = {name: domains[name][-1] for name in ("ALGORITHM", "VECTOR", "STREAM", "EXP") if name in domains}
+    kernel = seed.with_values(widest)
+    (tmp_path / "kernel.cpp").write_text(kernel.source)
+    argv = [str(target.toolchain.command), "-std=gnu++20", "-O1", "-w", "-fopenmp-simd", "-shared", "-fPIC", f"-march={machine}"]
+
+    done = subprocess.run([*argv, "kernel.cpp", "-o", "kernel.so"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
