@@ -14,7 +14,7 @@ inputs = {
 }
 outputs = {"y": {"dtype": "bfloat16", "shape": ("rows", "cols")}}
 shapes = [{"rows": 8192, "cols": 14336}]
-small_shapes = [{"rows": 7, "cols": 33}, {"rows": 31, "cols": 1024}, {"rows": 3, "cols": 4099}]
+small_shapes = [{"rows": 37, "cols": 133}, {"rows": 31, "cols": 1024}, {"rows": 3, "cols": 4099}]
 held_out_shapes = [{"rows": 4096, "cols": 11008}, {"rows": 16384, "cols": 4096}]
 
 
