@@ -13,7 +13,7 @@ CHEAP = (1e8, 1.5e6)
 """Floating-point operations and elements written, a call, that all checks are made with."""
 FAIR = (3e9, 1.5e8)
 """The same up to which the most important checks are made for a version that is less scaled down."""
-BEARABLE = (2e10, 4e8)
+BEARABLE = (4e10, 1.5e9)
 """The same up to which they are made at all."""
 PARAMETERS = 1 << 28
 """Parameters of a module that is built here at most."""

@@ -28,6 +28,10 @@ __all__ = ["AS_DRAWN", "Foreign", "problem_of"]
 AS_DRAWN = "uniform"
 """The distribution under which a case holds what the file draws."""
 ITEMSIZE = {"bool": 1, "bfloat16": 2}
+MARGIN = 3.0
+"""How much more than the file itself another single-precision computation may be off."""
+LARGEST_LIMIT = 1e-3
+"""Of the error relative to |y| + rms / 2: as `fitness.verify` clips its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Foreign:
         self.kinds: tuple[str, ...] = (GIVEN,) * len(first.inputs)
         self._functions: dict[tuple[str, str, bool], Callable[[Any], Any]] = {}
         self._admitted: dict[tuple[str, str], frozenset[str]] = {}
+        self._terms: dict[str, int] = {}
+        """Terms that a shape is taken to add up, where its own single precision needs more than are counted."""
         self.problem: Problem | None = None
 
     @property
@@ -160,6 +166,7 @@ class Foreign:
     def tensors(self, sizes: Sizes, distribution: str, device: str, entropy: Callable[[int], bytes] = os.urandom) -> list[Any]:
         """Inputs of one case, on `device`."""
         label = shape_label(sizes)
+        self._calibrate(label, device)
         if distribution != AS_DRAWN and distribution not in self.admitted(label, device):
             distribution = AS_DRAWN
         return self.varied(label, distribution, device, int.from_bytes(entropy(6), "little"))
@@ -187,6 +194,32 @@ class Foreign:
             found = {each for each in DISTRIBUTIONS if each != AS_DRAWN and varies(self.kinds, each) and self._sound(label, device, each)}
             self._admitted[key] = frozenset({AS_DRAWN, *found})
         return self._admitted[key]
+
+    def accumulation(self, label: str) -> int:
+        """Terms whose rounding a right answer may show: those counted, or as many as the file's own single precision needs."""
+        return self._terms.get(label, self.signatures[label].accumulation)
+
+    def _calibrate(self, label: str, device: str) -> None:
+        """Once a shape: a chain of operators may lose more than the sums in it say. What the file itself loses on its own data, times
+        MARGIN, is allowed, up to LARGEST_LIMIT; a file that loses more is not right by any rule."""
+        import torch
+
+        from fitness.gpu import compare
+        from fitness.gpu.cases import case_of
+        from fitness.verify import Limits
+
+        if label in self._terms or self.problem is None or self.problem.compute_dtype != "float32":
+            return
+        self._terms[label] = self.signatures[label].accumulation
+        tensors = self.varied(label, AS_DRAWN, device, int.from_bytes(os.urandom(6), "little"))
+        case = case_of(self.problem, self.sizes[label], AS_DRAWN, tensors)
+        worst = 0.0
+        for position, got in enumerate(self.results(case.inputs, double=False)):
+            if got.is_floating_point() and got.shape == case.expected[position].shape and bool(torch.isfinite(got).all()):
+                worst = max(worst, float(compare.measured(case, position, got.contiguous(), Limits(1.0))))
+        needed = MARGIN * worst
+        if needed <= LARGEST_LIMIT:
+            self._terms[label] = max(self._terms[label], math.ceil((needed / 8 * 2**24) ** 2))
 
     def _sound(self, label: str, device: str, distribution: str) -> bool:
         import torch
@@ -237,7 +270,7 @@ def _problem(subject: Subject) -> Problem:
         baselines={},
         hooks={
             "reference": foreign.reference,
-            "accumulation": lambda **sizes: signatures[shape_label(sizes)].accumulation,
+            "accumulation": lambda **sizes: foreign.accumulation(shape_label(sizes)),
             "bytes_moved": lambda **sizes: _bytes(signatures[shape_label(sizes)]),
             "flops": lambda **sizes: 0,  # what the file's way of computing takes bounds nobody else's
         },

@@ -197,6 +197,8 @@ class KernelBenchFile(Subject):
                     if proposal and proposal not in tried:
                         tried.append(proposal)
                         yield KernelBenchFile(self.path, self.text, proposal)
+        if batch:
+            yield KernelBenchFile(self.path, self.text, dict.fromkeys(batch, 1))
 
     def _constants(self) -> dict[str, int]:
         """Every whole number above 1 that is bound at module level, elements of tuples and lists included."""

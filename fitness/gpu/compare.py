@@ -12,7 +12,7 @@ from fitness.gpu.slots import _INTEGER_WORDS, _NAN_WORDS, GpuSlot, word_view
 from fitness.problem import Problem
 from fitness.verify import Limits, limits
 
-__all__ = ["judge", "verdicts"]
+__all__ = ["judge", "measured", "verdicts"]
 
 BLOCK = 4096
 PROGRAMS = 1056
@@ -101,6 +101,11 @@ def _holds(case: GpuCase, position: int, measured: Any, allowed: Limits) -> Any:
         error = (measured[1] / case.expected[position].numel()).sqrt()
         ok = ok & (error <= allowed.r * case.rms[position])
     return ok
+
+
+def measured(case: GpuCase, position: int, got: Any, allowed: Limits) -> Any:
+    """A device scalar: the largest error of an output relative to |y| + rms / 2 of its row, without slack."""
+    return _measure(case, position, got, allowed, None)[0]
 
 
 def _measure(case: GpuCase, position: int, got: Any, allowed: Limits, slack: Any) -> Any:

@@ -126,6 +126,8 @@ class Wrapped:
         for number, (destination, result) in enumerate(zip(outputs, results, strict=True)):
             if result is destination:
                 continue
+            if type(result).__name__ not in ("Tensor", "Parameter"):
+                raise TypeError(f"result {number} is a {type(result).__name__}; a plain tensor is expected")
             if result.shape != destination.shape or result.dtype != destination.dtype:
                 raise ValueError(
                     f"result {number} is {result.dtype}{list(result.shape)}; {destination.dtype}{list(destination.shape)} is expected"
