@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fitness.canary import Reading
 
-__all__ = ["GpuCanary", "GpuCeilings", "measure_ceilings", "minimum_seconds"]
+__all__ = ["GpuCanary", "GpuCeilings", "gather_rate", "measure_ceilings", "minimum_seconds"]
 
 BYTES = 2 << 30
 SIDE = 8192
 REPEATS = 10
+PICKS = 4 << 20
+"""Rows that the measured gather picks."""
+PICKERS = ((8, 1), (16, 2), (32, 4), (64, 4))
+"""(rows a program, its warps) of which the fastest counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,25 @@ def measure_ceilings() -> GpuCeilings:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = precise
     return GpuCeilings(read=read, copy=copy, write=write, **rates)
+
+
+@functools.cache
+def gather_rate(row_bytes: int, rows: int) -> float:
+    """Bytes/s (rows and 8 bytes of index each) at which rows of this width can be picked at random from a table of `rows` of them."""
+    import torch
+
+    from fitness.gpu import kernels
+
+    width = max(1, row_bytes // 4)
+    table = torch.randint(0, 1 << 30, (rows, width), device="cuda", dtype=torch.int32)
+    indices = torch.randint(0, rows, (PICKS,), device="cuda")
+    out = torch.empty(PICKS, device="cuda", dtype=torch.int32)
+    wide = 1 << (width - 1).bit_length()
+
+    def picked(share: int, warps: int) -> float:
+        return _fastest(lambda: kernels.pick[(PICKS // share,)](table, indices, out, PICKS, width, ROWS=share, WIDE=wide, num_warps=warps))
+
+    return PICKS * (4 * width + 8) / min(picked(share, warps) for share, warps in PICKERS)
 
 
 class GpuCanary:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from fitness.gpu.cases import GpuSupply
-from fitness.gpu.ceilings import GpuCanary, GpuCeilings, measure_ceilings, minimum_seconds
+from fitness.gpu.ceilings import GpuCanary, GpuCeilings, gather_rate, measure_ceilings, minimum_seconds
 from fitness.gpu.referee import GpuReferee
 from fitness.gpu.sitting import LASTING, GpuLane, GpuSitting, SlotPool
 from fitness.problem import Problem, Sizes
@@ -149,8 +149,13 @@ class GpuStation:
         return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), dtype)
 
     def roof(self, sizes: Sizes) -> float:
-        """Seconds of one batched call at the roofline; the device's ceilings are within reach, so this is the floor."""
-        return self.floor(sizes)
+        """Seconds of one batched call at the roofline: the device's ceilings are within reach, so this is the floor; where rows are
+        picked at random, no less than that takes at its own measured rate."""
+        if self.problem.gather is None:
+            return self.floor(sizes)
+        table = next(argument for argument in self.problem.inputs if argument.name == self.problem.gather[0])
+        rows = table.shape(sizes)[0]
+        return max(self.floor(sizes), self.problem.bytes_moved(sizes) / gather_rate(table.nbytes(sizes) // rows, rows))
 
     def arithmetic(self, sizes: Sizes) -> float:
         """Seconds of the problem's operations alone: part of the floor here, never asked for apart."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from fitness.gpu.station import gpu_baselines
+from fitness.gpu.station import GpuStation, gpu_baselines
 from fitness.problem import SEEDS, Problem, Sizes
 
 HOME = Path(__file__).parents[2] / "experiments"
@@ -56,6 +57,13 @@ def test_the_suite_has_every_problem_once() -> None:
 
 def test_at_least_eight_problems_have_a_cuda_seed_too() -> None:
     assert sum((HOME / "problems" / name / SEEDS["cuda"][1]).is_file() for name in NAMES) >= 8
+
+
+def test_where_rows_are_picked_the_roofline_is_that_of_picking(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem.load("embedding_bag_bf16")
+    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9), problem.shapes[0]
+    monkeypatch.setattr("fitness.gpu.station.gather_rate", lambda row_bytes, rows: {(256, 2500000): 4e12}[row_bytes, rows])
+    assert GpuStation.roof(station, sizes) == pytest.approx(problem.bytes_moved(sizes) / 4e12)  # type: ignore[arg-type]
 
 
 # -- what is wrong has to fail, what is right has to pass ------------------------------------------------------------------------------
