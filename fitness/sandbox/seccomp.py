@@ -159,12 +159,17 @@ LOADING = _words(
 
 _ALWAYS = _words(
     """
-    read pread64 lseek fstat close munmap mprotect madvise brk futex futex_wait futex_wake clock_gettime clock_getres gettimeofday
+    read pread64 lseek fstat close munmap mprotect brk futex futex_wait futex_wake clock_gettime clock_getres gettimeofday
     time nanosleep clock_nanosleep sched_yield getcpu sched_getaffinity exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask
     sigaltstack restart_syscall getpid getppid getpgrp getpgid getsid getpriority sched_getscheduler sched_getparam gettid getuid
     geteuid getgid getegid getrandom getrlimit getrusage sysinfo uname set_robust_list set_tid_address rseq 
     """
 )
+
+
+ADVICE_TAKEN = (0, 1, 2, 3, 4, 8, 14, 15)
+"""Of madvise: normal, random, sequential, willneed, dontneed, free, hugepage, nohugepage: what allocators and libraries say about their own
+memory. Advice that reshapes the referee's buffers for later calls (populate, collapse, remove, pageout, cold, …) is not a kernel's."""
 
 
 def runner_rules(
@@ -184,6 +189,7 @@ def runner_rules(
         Rule("futex"),
         Rule("mmap", ALLOW, (Only(1, "most", (memory,)),)),
         Rule("mremap", ALLOW, (Only(2, "most", (memory,)),)),
+        Rule("madvise", ALLOW, (Only(2, "in", ADVICE_TAKEN),)),
         Rule("writev", ALLOW, written_to),
         *(Rule(name, ALLOW, on_control) for name in ("recvmsg", "recvfrom", "sendmsg", "sendto")),
         Rule("tgkill", ALLOW, (Only(0, "in", (pid,)), Only(2, "in", (SIGABRT,)))),  # abort()

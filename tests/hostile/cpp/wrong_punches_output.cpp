@@ -1,5 +1,5 @@
 // Computes, then punches the output out of its file.
-// expect: wrong wrong_values
+// expect: rejected forbidden_syscall madvise | wrong wrong_values
 #include <cstdint>
 #include <sys/mman.h>
 
