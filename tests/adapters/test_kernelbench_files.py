@@ -150,3 +150,16 @@ def test_the_start_of_a_search_is_verified_without_a_gpu(tmp_path: Path, capsys:
     reference = f"kernelbench:{BENCH / '4_batch_norm.py'}"
     assert main(["run", str(config), "--verify-only", "--set", f"problem={reference}"]) == 0
     assert "ok" in capsys.readouterr().out
+
+
+@needs_torch
+def test_what_the_file_itself_loses_in_single_precision_is_allowed_and_no_more_than_a_thousandth(tmp_path: Path) -> None:
+    from fitness.gpu.cases import make_case
+    from fitness.verify import limits
+
+    text = (BENCH / "4_batch_norm.py").read_text().replace("return self.norm(x)", "return self.norm(x + 100.0)")
+    (tmp_path / "cancelling.py").write_text(text)
+    for file, least in ((BENCH / "4_batch_norm.py", 1e-5), (tmp_path / "cancelling.py", 2e-5)):
+        problem = Problem.load(f"kernelbench:{file}")
+        make_case(problem, problem.shapes[0], "uniform", device="cpu")
+        assert least <= limits(problem, problem.shapes[0], "uniform", problem.outputs[0]).s <= 1e-3
