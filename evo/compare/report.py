@@ -164,7 +164,7 @@ def ranking(analysis: Analysis, pictures: Mapping[str, Path]) -> str:
         return "A ranking over problems needs three strategies and two problems at least; there is none here."
     said = (
         f"Seen as a sample of all problems there could be, these {len(analysis.problems)} tell less: Friedman's test gives χ² ="
-        f" {ranks.statistic:.2f}, p = {p_value(ranks.p)}"
+        f" {ranks.statistic:.2f}, p {'' if ranks.p < 1e-4 else '= '}{p_value(ranks.p)}"
     )
     if math.isfinite(ranks.critical_difference):
         said += f"; by Nemenyi's test, mean ranks have to differ by {ranks.critical_difference:.2f} to be told apart."
@@ -289,7 +289,9 @@ PAIRS = (
     " strategies differ on *these* problems."
 )
 PROFILE = "Where each strategy is good. Darker is further behind the best strategy on that problem, which is framed."
-BY_EVALUATIONS = "Best found so far on each problem. Lines are medians over seeds; bands, where drawn, hold the middle half of the runs."
+BY_EVALUATIONS = (
+    "Best found so far on each problem, each on a scale of its own. Lines are medians over seeds; bands, where drawn, hold the middle half."
+)
 BY_SECONDS = (
     "Against time instead: strategies that try configurations which take longer to compile and run fall back here. The axis ends where"
     " half of the runs had ended."

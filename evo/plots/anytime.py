@@ -41,7 +41,7 @@ class Panel:
 
 
 def anytime(panels: Sequence[Panel], *, heading: str, x_label: str, y_label: str, plain: Sequence[str] = ()) -> Figure:
-    """One panel per problem on a common y axis.
+    """One panel per problem, each on a y axis of its own: where one problem is easy, its curves would else lie on top of each other.
 
     Args:
         plain: names drawn in grey, to be seen against.
@@ -58,11 +58,11 @@ def anytime(panels: Sequence[Panel], *, heading: str, x_label: str, y_label: str
         across = legend_columns(names, width)
         legend = 0.22 * -(-len(names) // across)
         figure = new_figure(width, 2.5 * rows + 0.5 + legend if columns > 1 else 4.0 + legend)
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        bottom = min(lower_limit(panel) for panel in panels)
+        grid = figure.subplots(rows, columns, squeeze=False)
         shown = looks(names, plain)
         for axes, panel in zip(grid.flat, panels, strict=False):
             draw_panel(axes, panel, shown, plain)
+            bottom = lower_limit(panel)
             axes.set_ylim(bottom, 1.0 + 0.03 * (1.0 - bottom))
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
@@ -100,4 +100,5 @@ def lower_limit(panel: Panel) -> float:
         if known.size:
             starts.append(float(known[0]))
     low = min(starts, default=0.0)
-    return max(0.0, float(np.floor((low - 0.05) * 10) / 10))
+    step = 0.1 if low < 0.9 else 0.02
+    return max(0.0, float(np.floor((low - step / 2) / step) * step))

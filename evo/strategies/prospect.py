@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -18,16 +17,14 @@ from evo.strategies.surrogate import Floats, Posterior, log_expected_improvement
 
 __all__ = ["PARTS", "Prospect", "ProspectSettings"]
 
-PARTS = ("spread", "squash", "lengthscales", "feasibility", "neighbours", "samples", "crossover", "elites", "restlessness")
+PARTS = ("spread", "squash", "lengthscales", "neighbours", "samples")
 """What can be left out for an ablation."""
 WIDE = 12
 """Tunables from which on lengthscales are expected to be longer, and more points are needed to fit them."""
 COUNTABLE = 20_000
 """Combinations up to which legal ones are counted."""
-ELITES = 64
-"""Other cells' latest elites that are remembered."""
 BEST = 16
-"""The best keys that are mixed with each other, and whose neighbourhoods are looked through in the end."""
+"""The best keys that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,10 @@ class ProspectSettings:
 
     initial: int = 8
     """Evaluations spread over the space before the surrogate is asked."""
-    elites: int = 3
+    around: int = 3
     """Of the best points so many have all their neighbours in the pool."""
     samples: int = 12
     """Random configurations that join the pool per evaluation."""
-    crossovers: int = 4
-    """Mixtures of two of the best that join it."""
     pool: int = 512
     """Members kept, the most promising ones."""
     most_points: int = 448
@@ -56,10 +51,6 @@ class ProspectSettings:
     """Prior median of lengthscales, where there are up to `WIDE` tunables."""
     failed: float = 0.1
     """Quantile of the working objectives that stands for a failure."""
-    doubt: float = 0.25
-    """Exponent of the probability that a configuration works."""
-    restless: float = 0.12
-    """Share of proposals that follow another acquisition after a long time without an improvement."""
     without: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -82,8 +73,6 @@ class Prospect:
         """Their objectives; NaN for failures."""
         self._best: list[tuple[float, Key]] = []
         """The best keys, best first."""
-        self._elites: deque[Key] = deque(maxlen=ELITES)
-        """Those that took a cell of the archive lately."""
         self._surrounded: set[Key] = set()
         self._pool: list[Key] = []
         self._place: dict[Key, int] = {}
@@ -91,7 +80,6 @@ class Prospect:
         self._tuned_on = round(settings.tuned_on * wide)
         self._posterior = Posterior(self._encoding.groups, typical=settings.typical * wide, pool=settings.pool + 256)
         self._tune_at = settings.initial
-        self._improved_at = 0
         # Counting a large constrained space takes seconds; a recorded one knows its size.
         countable = space.product <= COUNTABLE or isinstance(space, RecordedSpace)
         self._small = countable and space.size is not None and space.size <= settings.pool
@@ -103,8 +91,8 @@ class Prospect:
     def evaluations(self) -> int:
         return len(self._known)
 
-    def tell(self, key: Key, objective: float | None, *, elite: bool = False) -> None:
-        """The objective of a key (None: it failed), and whether it took a cell. What is told again counts no more."""
+    def tell(self, key: Key, objective: float | None) -> None:
+        """The objective of a key; None: it failed. What is told again counts no more."""
         if key in self._known:
             return
         self._known[key] = objective
@@ -116,13 +104,9 @@ class Prospect:
         self._values.append(math.nan if objective is None else objective)
         self._posterior.add_point(self._encoding.points([key])[0])
         if objective is not None:
-            if not self._best or objective > self._best[0][0]:
-                self._improved_at = len(self._known)
             self._best.append((objective, key))
             self._best.sort(key=lambda entry: -entry[0])
             del self._best[BEST:]
-            if elite and "elites" not in self._settings.without:
-                self._elites.append(key)
         if len(self._keys) > self._settings.most_points:
             self._thin()
         if self.modelled:
@@ -149,7 +133,7 @@ class Prospect:
         self._tune_at = int(len(self._known) * self._settings.growth) + 1
         if "lengthscales" in self._settings.without:
             return
-        targets = self._targets()[:, 0]
+        targets = self._targets()
         count, most = len(targets), self._tuned_on
         if count > most:
             order = np.argsort(-targets, kind="stable")
@@ -162,7 +146,7 @@ class Prospect:
         self._posterior.refresh()
 
     def _targets(self) -> Floats:
-        """(n, 2): what the surrogate sees of the objectives, and whether a point failed; both centred."""
+        """(n,) what the surrogate sees of the objectives, centred."""
         values = np.array(self._values)
         failed = np.isnan(values)
         good = np.sort(values[~failed])
@@ -170,14 +154,13 @@ class Prospect:
         middle = float(good[len(good) // 2])
         if "squash" not in self._settings.without:
             seen = np.where(seen < middle, middle + self._settings.squash * (seen - middle), seen)
-        self._centre = float(seen.mean())
-        self._failing = float((failed.sum() + 0.5) / (len(values) + 2.0))
-        return np.stack([seen - self._centre, failed - self._failing], axis=1)
+        centred: Floats = seen - seen.mean()
+        return centred
 
     # ── the pool ──
 
     def _stock(self, rng: Random) -> None:
-        """Takes in neighbours of new elites, random configurations and mixtures; throws out the least promising."""
+        """Takes in neighbours of the best and random configurations; throws out the least promising."""
         settings = self._settings
         if self._small:
             if not self._pool and len(self._known) < (self.space.size or 0):
@@ -185,15 +168,13 @@ class Prospect:
             return
         entering: list[Key] = []
         if "neighbours" not in settings.without:
-            for _, key in self._best[: settings.elites]:
+            for _, key in self._best[: settings.around]:
                 if key not in self._surrounded:
                     self._surrounded.add(key)
                     entering += self._around(key, rng)
         if "samples" not in settings.without:
             wanted = settings.samples if len(self._pool) > settings.pool // 2 else settings.pool // 2
             entering += self._samples(rng, wanted)
-        if "crossover" not in settings.without:
-            entering += self._mixtures(rng)
         self._enter_pool(entering)
         if len(self._pool) > settings.pool + settings.pool // 4:
             self._shrink()
@@ -208,17 +189,6 @@ class Prospect:
     def _around(self, key: Key, rng: Random, most: int = 160) -> list[Key]:
         near = self.space.neighbour_keys(key, "any")
         return near if len(near) <= most else rng.sample(near, most)
-
-    def _mixtures(self, rng: Random) -> Iterable[Key]:
-        if len(self._best) < 2:
-            return
-        for _ in range(self._settings.crossovers):
-            (_, one), (_, other) = rng.sample(self._best, 2)
-            if self._elites and rng.random() < 0.25:
-                other = self._elites[rng.randrange(len(self._elites))]
-            mixed = tuple(a if rng.random() < 0.5 else b for a, b in zip(one, other, strict=True))
-            if self.space.legal_key(mixed):
-                yield mixed
 
     def _enter_pool(self, keys: Iterable[Key]) -> None:
         fresh = [key for key in dict.fromkeys(keys) if key not in self._known and key not in self._place]
@@ -257,8 +227,6 @@ class Prospect:
             return None
         if self._scores is None:
             self._scores = self._score()
-        if self._restless and rng.random() < self._settings.restless and (key := self._elsewhere(rng, fresh)) is not None:
-            return key
         scores = self._scores
         taken = False
         for _ in range(len(self._pool)):
@@ -275,33 +243,10 @@ class Prospect:
             scores[place] = -math.inf
         return None
 
-    @property
-    def _restless(self) -> bool:
-        """Whether there was no improvement for long, and what the surrogate believes may be to blame."""
-        since = len(self._known) - self._improved_at
-        return "restlessness" not in self._settings.without and since > max(30, len(self._known) // 5)
-
-    def _elsewhere(self, rng: Random, fresh: Callable[[Key], bool]) -> Key | None:
-        """An unknown neighbour of one of the best or of another cell's elite, or a configuration far from all that is known."""
-        if rng.random() < 0.5:
-            among = [key for _, key in self._best[:4]] if not self._elites or rng.random() < 0.5 else self._elites
-            key = among[rng.randrange(len(among))]
-            near = [other for other in self.space.neighbour_keys(key) if other not in self._known and fresh(other)]
-            if near:
-                return rng.choice(near)
-        return self._spread(rng, fresh)
-
     def _score(self) -> Floats:
-        """(pool,) log of the expected improvement times the probability that it works."""
-        targets = self._targets()
-        means, deviations, smoothed = self._posterior.predict(targets)
-        values = np.array(self._values)
-        best = float(smoothed[~np.isnan(values)].max())
-        scores = log_expected_improvement(means[:, 0], deviations, best)
-        if "feasibility" not in self._settings.without and np.isnan(values).any():
-            works = np.clip(1.0 - (means[:, 1] + self._failing), 0.02, 1.0)
-            scores = scores + self._settings.doubt * np.log(works)
-        return scores
+        """(pool,) log of the expected improvement."""
+        means, deviations, smoothed = self._posterior.predict(self._targets())
+        return log_expected_improvement(means, deviations, float(smoothed[~np.isnan(self._values)].max()))
 
     def _spread(self, rng: Random, fresh: Callable[[Key], bool], draws: int = 24) -> Key | None:
         """Of some random configurations the one farthest from all that is known."""

@@ -147,19 +147,17 @@ class Posterior:
         """The pool's posterior for the given values at the data.
 
         Args:
-            targets: (n, k) values of k functions at the points, their means already taken off.
+            targets: (n,) values at the points, their mean already taken off.
 
         Returns:
-            (m, k) means, (m,) standard deviations of the first function, (n,) posterior means of the first one at the points.
+            (m,) means, (m,) standard deviations, (n,) posterior means at the points.
         """
         n = self.n
         inverse = self._inverse[:n, :n]
         white = inverse @ targets
-        scale = math.sqrt(max(FLOOR, float(white[:, 0] @ white[:, 0]) / n))
-        means = self._rows[: self.m, :n] @ white
+        scale = math.sqrt(max(FLOOR, float(white @ white) / n))
         left = np.maximum(FLOOR, 1.0 - self._explained[: self.m])
-        smoothed = targets[:, 0] - self.noise * (white[:, 0] @ inverse)
-        return means, scale * np.sqrt(left), smoothed
+        return self._rows[: self.m, :n] @ white, scale * np.sqrt(left), targets - self.noise * (white @ inverse)
 
     def covariance_with_members(self, place: int) -> Floats:
         """(m,) prior correlations of a member with all members."""

@@ -73,7 +73,7 @@ def test_other_operators_share_in_the_work(tmp_path) -> None:
 
 
 def test_a_part_can_be_left_out_and_an_unknown_one_is_told() -> None:
-    assert isinstance(create_strategy("auto", {"without": ["feasibility"]}), Auto)
+    assert isinstance(create_strategy("auto", {"without": ["squash"]}), Auto)
     with pytest.raises(UserError, match="no part magic to leave out"):
         create_strategy("auto", {"without": ["magic"]})
 
