@@ -143,7 +143,7 @@ class Custody(Guard):
         self._calls += 1
         with self._judged(stage), undisturbed():
             for _number, known in self._attached.values():
-                late = known.late_write()
+                late = known.late_write(look=known is self._latest)
                 if late is not None:
                     raise RunnerFailure(Outcome.REJECTED, late)
             self._must_be_silent("before it was asked for anything")
@@ -168,6 +168,7 @@ class Custody(Guard):
             self._check_work(end - start, cpu_done - cpu_start)
         if not self._ours:
             slot.remember(whole=not self._nursery.seccomp)
+            self._latest = slot
         wall = end - start
         if len(self._terms.cores) == 1:
             # What it waited since the last call in order to stop is in that figure too; in the call it cannot have waited longer than it

@@ -63,6 +63,8 @@ class Guard:
         self._loading = True
         self._ours = False
         """A baseline: the problem author's own, which nobody has to catch writing late."""
+        self._latest: Slot | None = None
+        """The slot of the last call; those of earlier ones have been looked at since."""
         self._has_workspace = False
         self._frozen = False
         self._stage = "load"

@@ -24,9 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from _duplicates import measure as repeated  # noqa: E402
 
 from archive.evaluation import Evaluation  # noqa: E402
 from archive.kernel import Kernel  # noqa: E402
+from fitness.fingerprint import Fingerprint  # noqa: E402
 from fitness.measuring import MeasuringEvaluator  # noqa: E402
 from fitness.native import library  # noqa: E402
 from fitness.problem import Problem  # noqa: E402
@@ -174,6 +176,28 @@ def main() -> None:
         print(f"  {what} {1e3 * median(usual):8.1f} ms, {ratio:.1f} times as much")
     print("  (wanted: 5 times as much)")
     evaluator.close()
+    fingerprints()
+    print("\na proposal whose kernel or program is known (wanted: 1 ms), engine and database included")
+    for kind in ("kernel", "program"):
+        found = repeated(kind)
+        what = f"known {kind}, {found.known} of {found.count} recognised"
+        print(f"  {what:<54} {1e3 * found.wall:8.3f} ms wall, {1e3 * found.cpu:.3f} ms CPU")
+
+
+def fingerprints() -> None:
+    """What it costs to notice writes after the call, per output of 8 MiB out of every cache: taken and looked at again."""
+    outputs = [np.ones(1 << 21, np.float32) for _ in range(8)]
+    prints = [Fingerprint(output.view(np.uint8)) for output in outputs]
+    print("\nlate writes: fingerprint of an output of 8 MiB, taken and compared")
+    for whole, what in ((False, "a secret word in each of 512 parts (filtered runner)"), (True, "every byte (no filter of system calls)")):
+        seconds = []
+        for number in range(24):
+            start = time.perf_counter()
+            prints[number % 8].take(whole=whole)
+            assert not prints[number % 8].changed(thoroughly=True)
+            seconds.append(time.perf_counter() - start)
+            prints[number % 8].drop()
+        print(f"  {what:<54} {1e3 * median(seconds):8.3f} ms")
 
 
 if __name__ == "__main__":
