@@ -8,7 +8,7 @@ ALGORITHM = 0  # evo: {0, 1}
 # Rows that a program holds at once.
 ROWS = 1  # evo: {1, 2, 4, 8}
 NUM_WARPS = 4  # evo: {4, 8, 16, 32}
-# evo: require ROWS * 2 <= NUM_WARPS
+# evo: require ROWS * 4 <= NUM_WARPS
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 PROGRAMS = 264  # evo: {132, 264, 528, 1056, 2112}
 LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first", "evict_last"}

@@ -11,6 +11,7 @@ NUM_WARPS = 4  # evo: {4, 8, 16}
 # evo: require TILE_M <= 32 * NUM_WARPS and TILE_M >= 16 * NUM_WARPS
 # Registers a thread at most, so that two programs fit on a multiprocessor: one computes scores while the other takes exponentials.
 REGISTERS = 0  # evo: {0, 128, 168}
+# evo: require REGISTERS == 0 or (TILE_M == 16 * NUM_WARPS and TILE_N <= 64)
 NUM_STAGES = 2  # evo: {1, 2, 3, 4}
 # 0: tiles loaded through pointers; 1: by the tensor memory accelerator.
 BULK = 0  # evo: {0, 1}

@@ -11,26 +11,27 @@ import triton.language as tl
 ALGORITHM = 0  # evo: {0, 1}
 # Positions and channels of a tile.
 TILE_P = 64  # evo: {64, 128, 256}
-TILE_C = 32  # evo: {16, 32, 64, 128}
+TILE_C = 32  # evo: {32, 64, 128}
 # Tiles of filters that a program works on at once, on the same positions: their width is what divides the filters so.
 PARTS = tl.constexpr(1)  # evo: {1, 2, 3}
 NUM_WARPS = 4  # evo: {4, 8, 16}
 # evo: require TILE_P <= 32 * NUM_WARPS
 # Registers a thread at most, so that several programs fit on a multiprocessor and hide each other's waits.
-REGISTERS = 0  # evo: {0, 80, 128, 168}
+REGISTERS = 0  # evo: {0, 128, 168}
+# evo: require REGISTERS == 0 or TILE_P <= 16 * NUM_WARPS
 # Where x lies as it is: w packed as (taps, channels, filters) first.
 PACK_WEIGHTS = 0  # evo: {0, 1}
 # Where x lies as it is: the tiles of the next product are loaded before this one's are waited for.
 AHEAD = tl.constexpr(0)  # evo: {0, 1}
 # Where x is packed: stages of the pipeline over taps and channels.
-NUM_STAGES = 3  # evo: {1, 2, 3, 4, 5}
+NUM_STAGES = 3  # evo: {2, 3, 4}
 # evo: require ALGORITHM == 0 or NUM_STAGES * TILE_C * (TILE_P + 256) * 2 <= 232000
 # Positions that a program packs.
-PACK_P = 64  # evo: {32, 64, 128, 256}
+PACK_P = 64  # evo: {32, 64, 128}
 # Parts of the batch that are packed and multiplied one after the other, each in the room of the one before, so that it stays in the L2
 # cache.
 CHUNKS = 1  # evo: {1, 2, 4, 8}
-STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}
+STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs"}
 
 
 @triton.jit

@@ -10,8 +10,8 @@ PROGRAMS = 264  # evo: {132, 264, 396, 528, 792, 1056}
 ROWS = 1  # evo: {1, 2, 4}
 # 0: a program's rows are next to each other; 1: programs take rows in turn.
 IN_TURN = tl.constexpr(0)  # evo: {0, 1}
-NUM_WARPS = 4  # evo: {2, 4, 8, 16, 32}
-# evo: require ROWS * 2 <= NUM_WARPS
+NUM_WARPS = 4  # evo: {4, 8, 16, 32}
+# evo: require ROWS * 4 <= NUM_WARPS
 NUM_STAGES = 1  # evo: {1, 2, 3, 4}
 LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first"}
 STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}
@@ -21,6 +21,7 @@ KEEP_WEIGHT = tl.constexpr(1)  # evo: {0, 1}
 REDUCE_COLS = 64  # evo: {16, 32, 64, 128}
 REDUCE_ROWS = 64  # evo: {16, 32, 64, 128, 256}
 REDUCE_WARPS = 4  # evo: {2, 4, 8}
+# evo: require REDUCE_ROWS * REDUCE_COLS <= 2048 * REDUCE_WARPS
 
 
 @triton.jit

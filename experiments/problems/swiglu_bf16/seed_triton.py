@@ -5,6 +5,7 @@ import triton.language as tl
 
 BLOCK = 1024  # evo: 2**[8..14]
 NUM_WARPS = 4  # evo: {2, 4, 8, 16}
+# evo: require BLOCK <= 2048 * NUM_WARPS
 # Blocks that one program does one after another.
 BLOCKS = tl.constexpr(1)  # evo: {1, 2, 4, 8}
 LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first"}
