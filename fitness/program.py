@@ -18,6 +18,8 @@ class Program:
     - `native`: `path` is a shared library that exports `extern "C" void ENTRY(in…, out…, void* workspace, int64_t sizes…)` and,
       optionally, `extern "C" size_t workspace(int64_t sizes…)` in bytes. Its content is copied when it is loaded; the sandbox never
       sees the path.
+      Nothing else that it exports is called, no `prepare(weights…)` either: weights are as fresh in every call as all other arguments,
+      and what is computed of them is computed within the clock.
     - `python`: `path` is a Python file with `def ENTRY(in…, out…)` on NumPy arrays that are views of the shared memory. Baselines are
       such programs; they are the problem author's own and may read files that the sandbox shows.
     - `plan`: machine code and the launches of it that make up a call, for `fitness.gpu.launcher`; no host code of the kernel's author.
