@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import time
 from collections.abc import Iterator
 from typing import NoReturn
@@ -16,7 +15,7 @@ from fitness.channel import Channel, Closed, Heard, Tampered
 from fitness.failure import RunnerFailure
 from fitness.nursery import Nursery
 from fitness.possession import PRIORITY, pinned
-from fitness.process import Died, Process, StillRunning
+from fitness.process import Died, Process, StillRunning, readable
 from fitness.runner import MOAT
 from fitness.sandbox.seccomp import LOADING
 from fitness.slots import Slot
@@ -190,7 +189,7 @@ class Guard:
         """The channel has closed or the process has ended. One that ends closes its descriptors first, and may be held up in between."""
         with contextlib.suppress(Died):
             self.process.thaw()
-        if not select.select([self.process.pidfd], [], [], 1.0)[0]:
+        if not readable(self.process.pidfd, 1.0):
             self._end()
             raise verdicts.tampered(self._stage, "its channel closed") from None
         ending = self._nursery.ending(self._number)

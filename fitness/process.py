@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-__all__ = ["Died", "Memory", "Process", "StillRunning"]
+__all__ = ["Died", "Memory", "Process", "StillRunning", "readable"]
 
 FREEZE_LIMIT = 2.0
 """Seconds in which a stopped process must have come to rest (longest: one page fault under memory pressure)."""
@@ -30,6 +30,13 @@ class Died(Exception):
 
 class StillRunning(Exception):
     """A stopped process would not come to rest."""
+
+
+def readable(fd: int, patience: float) -> bool:
+    """Whether there is something to read within `patience` seconds. Unlike select(2), for descriptors of any number."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(1e3 * patience))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +171,13 @@ class Process:
     @property
     def ended(self) -> bool:
         """Whether it has ended (a zombie counts)."""
-        return bool(select.select([self.pidfd], [], [], 0)[0])
+        return readable(self.pidfd, 0.0)
 
     def kill(self, patience: float = 5.0) -> bool:
         """Kills it and waits until it is gone; False when it was not within `patience` seconds."""
         with contextlib.suppress(Died):
             self.signal(signal.SIGKILL)
-        return bool(select.select([self.pidfd], [], [], patience)[0])
+        return readable(self.pidfd, patience)
 
     def close(self) -> None:
         for fd in self._fds:

@@ -23,6 +23,7 @@ from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.referee import Call, Referee, Runner, RunnerFailure
 from fitness.slots import Slot
+from fitness.verdicts import out_of_memory
 from fitness.verify import agree, judge
 
 __all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
@@ -31,6 +32,8 @@ MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
 SLOTS = 2
 """Of one lane and shape."""
+WORKSPACE_KEPT = 16 << 20
+"""Bytes of workspace up to which an idle slot keeps its own for the next kernel that wants as much."""
 PATIENCE = 6
 """Retries beyond half of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
 repeating only makes the same noise dearer, and the interval tells of it."""
@@ -58,19 +61,27 @@ class SlotPool:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._idle: dict[tuple[str, int], list[Slot]] = defaultdict(list)
+        self._idle: dict[str, list[Slot]] = defaultdict(list)
+
+    def count(self, sizes: Sizes) -> int:
+        """How many slots a lane has of one shape."""
+        return 1 if sizes in self._problem.small_shapes else SLOTS
 
     def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
         """Slots for one lane and shape; give them back with `release`."""
-        idle = self._idle[shape_label(sizes), workspace]
-        count = 1 if sizes in self._problem.small_shapes else SLOTS
-        return [idle.pop() if idle else Slot(self._problem, sizes, workspace=workspace) for _ in range(count)]
+        idle = self._idle[shape_label(sizes)]
+        slots = [idle.pop() if idle else Slot(self._problem, sizes) for _ in range(self.count(sizes))]
+        for slot in slots:
+            slot.fit(workspace)
+        return slots
 
     def release(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
             slot.poison()
             slot.late_write()  # whoever wrote late is gone: the next lane must not be blamed for it
-            self._idle[shape_label(slot.sizes), slot.workspace_bytes].append(slot)
+            if slot.workspace_bytes > WORKSPACE_KEPT:
+                slot.fit(0)
+            self._idle[shape_label(slot.sizes)].append(slot)
 
     def close(self) -> None:
         for slots in self._idle.values():
@@ -93,6 +104,8 @@ class Lane:
     """Numbers of the cases it was given."""
     slots: dict[str, list[Slot]] = field(default_factory=dict)
     turn: int = 0
+    workspace: int = 0
+    """Bytes that it asked for through workspace(), over all its slots."""
 
 
 class Sitting:
@@ -253,7 +266,12 @@ class Sitting:
         slots = lane.slots.get(case.label)
         if slots is None:
             begin = time.perf_counter()
-            slots = lane.slots[case.label] = self._pool.rotation(case.sizes, lane.runner.workspace_bytes(case.sizes))
+            needed = lane.runner.workspace_bytes(case.sizes)
+            lane.workspace += needed * self._pool.count(case.sizes)
+            memory = self._referee.terms.memory
+            if lane.workspace > memory:
+                raise out_of_memory("load", lane.workspace, memory, "asked through workspace(), over all shapes, for")
+            slots = lane.slots[case.label] = self._pool.rotation(case.sizes, needed)
             for slot in slots:
                 lane.runner.attach(slot)  # while it is empty: what a call reveals must not be mapped before its clock starts
             self.cost["map"] += time.perf_counter() - begin

@@ -111,19 +111,31 @@ class Slot:
 
     def __init__(self, problem: Problem, sizes: Sizes, *, workspace: int = 0) -> None:
         self.sizes: dict[str, int] = {name: int(sizes[name]) for name in problem.sizes}
-        self.workspace_bytes = workspace
         self.signature = tuple((a.name, a.dtype, a.shape(self.sizes)) for a in (*problem.inputs, *problem.outputs))
         self._inputs = [Buffer(a.name, "input", a.dtype, a.shape(self.sizes), position=i) for i, a in enumerate(problem.inputs)]
         first = len(self._inputs)
         self._outputs = [Buffer(a.name, "output", a.dtype, a.shape(self.sizes), position=first + i) for i, a in enumerate(problem.outputs)]
         self._workspace: Buffer | None = None
-        if workspace > 0:
-            self._workspace = Buffer("workspace", "workspace", "float32", (-(-workspace // 4),), position=first + len(self._outputs))
+        self.workspace_bytes = 0
+        self.fit(workspace)
         self._late: Diagnostic | None = None
         self.pending = False
         """Whether it holds inputs for a call that has not been made."""
         self._written = False
         self.poison()
+
+    def fit(self, workspace: int) -> None:
+        """Gives the slot a workspace of so many bytes. Only while no runner has the slot attached."""
+        if workspace == self.workspace_bytes:
+            return
+        if self._workspace is not None:
+            self._workspace.close()
+            self._workspace = None
+        self.workspace_bytes = workspace
+        if workspace > 0:
+            position = len(self._inputs) + len(self._outputs)
+            self._workspace = Buffer("workspace", "workspace", "float32", (-(-workspace // 4),), position=position)
+            self._workspace.poison()
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:

@@ -273,6 +273,25 @@ def test_an_account_of_time_condemns_a_kernel_only_when_a_second_runner_shows_it
     assert not evaluator.certify(prepared).ok
 
 
+def with_workspace(evaluator: MeasuringEvaluator, bytes_wanted: int) -> Prepared:
+    entry = 'extern "C" void kernel'
+    return changed(evaluator, entry, f'extern "C" size_t workspace(int64_t, int64_t) {{ return {bytes_wanted}; }}\n{entry}')
+
+
+def test_kernels_with_ever_other_workspaces_cost_neither_descriptors_nor_memory(evaluator: MeasuringEvaluator) -> None:
+    assert evaluator.measure(with_workspace(evaluator, 4096)).ok
+    before = len(os.listdir("/proc/self/fd"))
+    for bytes_wanted in (8192, 12288, 100_000, 1 << 20):
+        assert evaluator.measure(with_workspace(evaluator, bytes_wanted)).ok
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+def test_a_kernel_that_asks_for_the_whole_limit_as_workspace_on_every_shape_is_refused(evaluator: MeasuringEvaluator) -> None:
+    """The limit is on what it holds at once, not on what it asks for in one breath."""
+    refused = evaluator.measure(with_workspace(evaluator, SETTINGS.memory - 4096))
+    assert refused.outcome is Outcome.OUT_OF_MEMORY and "over all shapes" in refused.diagnostics[0].message
+
+
 # -- duels ---------------------------------------------------------------------------------------------------------------------------
 
 
