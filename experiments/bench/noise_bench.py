@@ -150,10 +150,8 @@ def main() -> None:
             alone = np.mean([one is not None and two is not None and one > two for one, two in pairs])
             duels = [evaluator.duel(fast, slow) for _ in range(trials)]
         right = np.mean([duel.advantage > 0 for duel in duels])
-        off = np.std([duel.advantage for duel in duels])
-        print(
-            f"  neighbour {kind:<10} measured one after the other {100 * alone:4.0f} %, in a duel {100 * right:4.0f} % (scatter {100 * off:.1f} %)"
-        )
+        off = f"scatter {100 * np.std([duel.advantage for duel in duels]):.1f} %"
+        print(f"  neighbour {kind:<10} measured one after the other {100 * alone:4.0f} %, in a duel {100 * right:4.0f} % ({off})")
 
     count = 3 if short else 10
     print(f"\ncertified {count} times: how often the next certificate's speedup lies in the interval stated (wanted: 90 %)")
