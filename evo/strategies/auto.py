@@ -53,11 +53,11 @@ them, a model of what fails in the acquisition (feasibility), and random steps a
 
 Feasibility saved 0.8 (1.3) failures in 100 where half of a space fails, and lost 0.9 (1.4) where failing depends on three tunables.
 
-**Against others.** The six spaces, 10 seeds that nothing was chosen by, standard error in brackets; the second row takes the best of
+**Against others.** The six spaces, 20 seeds that nothing was chosen by, standard error in brackets; the second row takes the best of
 all optimizers of Kernel Tuner 1.5 at each budget, whichever it was there.
 
                       25            50            100           200           400
-    auto          .824 (.015)   .887 (.015)   .959 (.011)   .992 (.006)   .999 (.000)
+    auto          .812 (.013)   .892 (.010)   .952 (.008)   .989 (.004)   .998 (.001)
     Kernel Tuner  .744          .828          .917          .973           .994
     (its adaptive_tabu_greywolf, run beside)
                   .711 (.014)   .819 (.015)   .917 (.011)   .973 (.006)    .994 (.002)
