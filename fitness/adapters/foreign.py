@@ -191,7 +191,7 @@ class Foreign:
             from fitness.distributions import DISTRIBUTIONS
 
             self._admitted[key] = frozenset({AS_DRAWN})
-            found = {each for each in DISTRIBUTIONS if each != AS_DRAWN and varies(self.kinds, each) and self._sound(label, device, each)}
+            found = {each for each in DISTRIBUTIONS if each != AS_DRAWN and varies(self.kinds, each) and self.sound(label, device, each)}
             self._admitted[key] = frozenset({AS_DRAWN, *found})
         return self._admitted[key]
 
@@ -221,7 +221,8 @@ class Foreign:
         if needed <= LARGEST_LIMIT:
             self._terms[label] = max(self._terms[label], math.ceil((needed / 8 * 2**24) ** 2))
 
-    def _sound(self, label: str, device: str, distribution: str) -> bool:
+    def sound(self, label: str, device: str, distribution: str) -> bool:
+        """Whether the file's own single precision is right on data of a distribution."""
         import torch
 
         from fitness.gpu import compare
