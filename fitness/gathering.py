@@ -88,7 +88,7 @@ static wide gather(const float* table, const element* index, int64_t i, int64_t 
     for (; i < last; ++i) {{
         if (AHEAD && i + AHEAD < picks) {{
             const float* later = table + index[i + AHEAD] * row;
-            for (int64_t c = 0; c < row; c += 16) __builtin_prefetch(later + c, 0, 3);
+            for (int64_t c = 0; c < row; c += 16) __builtin_prefetch(later + c, 0, {level});
         }}
         const float* from = table + index[i] * row;
         int64_t c = 0;
@@ -123,9 +123,9 @@ extern "C" void kernel({parameters}) {{
 """
 
 
-def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int, once: bool) -> str:
-    """C++ in the problem's ABI that gathers for any of `shapes`, prefetching rows `ahead` items ahead, and the rest for single
-    use if it is `once`. The problem declares `gather`."""
+def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int, level: int, once: bool) -> str:
+    """C++ in the problem's ABI that gathers for any of `shapes`, prefetching rows `ahead` items ahead to `level` (3: the first-level
+    cache, 1: the last), and the rest for single use if it is `once`. The problem declares `gather`."""
     assert problem.gather is not None
     inputs, outputs, (table, index) = problem.inputs, problem.outputs, problem.gather
     names = [argument.name for argument in inputs]
@@ -142,6 +142,7 @@ def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int, once: bool) 
     pointers = [f"const void* i{k}" for k in range(len(inputs))] + [f"void* o{k}" for k in range(len(outputs))]
     return TEXT.format(
         ahead=ahead,
+        level=level,
         once=int(once),
         element=f"{inputs[picked_by].dtype}_t",
         parameters=", ".join([*pointers, "void*", *(f"int64_t s{k}" for k in range(len(problem.sizes)))]),

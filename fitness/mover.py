@@ -9,6 +9,7 @@ stores or past the caches. A problem that picks rows (`gather`) is bound by the 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,9 @@ CALLS = 6
 """Calls per program and shape; the fastest counts, for a disturbed ceiling would flatter every kernel."""
 COPIES = ((0, 0), (0, 4096), (1, 0), (1, 4096))
 """(stores past the caches, bytes prefetched ahead)."""
-GATHERS = ((0, False), (4, True), (12, False), (32, True))
-"""(items whose rows are prefetched ahead, whether all else is prefetched for single use)."""
+GATHERS = ((0, 3, False), (12, 3, False), (32, 3, True), (24, 1, False), (64, 1, False), (64, 1, True), (160, 1, False))
+"""(items whose rows are prefetched ahead, to which level of the caches as __builtin_prefetch counts them, whether all else is prefetched
+for single use)."""
 
 TEXT = """\
 #include <immintrin.h>
@@ -166,62 +168,67 @@ class Move:
 def moves(problem: Problem, shapes: tuple[Sizes, ...]) -> tuple[Move, ...]:
     """The programs for any of `shapes`: gathers where the problem declares one, else copies."""
     if problem.gather is not None:
-        return tuple(
-            Move(RANDOM_GATHER, f"{RANDOM_GATHER}, {ahead} items ahead", gathering.source(problem, shapes, ahead, once))
-            for ahead, once in GATHERS
-        )
+        names = {g: f"{RANDOM_GATHER}, {g[0]} items ahead to level {g[1]}{', else for single use' * g[2]}" for g in GATHERS}
+        return tuple(Move(RANDOM_GATHER, name, gathering.source(problem, shapes, *g)) for g, name in names.items())
     kinds = (PLAIN_COPY, STREAMING_COPY)
     return tuple(Move(kinds[s], f"{kinds[s]}, {ahead} bytes ahead", source(problem, shapes, s, ahead)) for s, ahead in COPIES)
 
 
 class Mover:
-    """Seconds by shape, measured once each when first asked for."""
+    """The fastest such programs on each shape; what is measured, is measured once, when it is first asked for."""
 
     def __init__(self, problem: Problem, target: Target, referee: Referee, pool: SlotPool) -> None:
         self._problem = problem
         self._target = target
         self._referee = referee
         self._pool = pool
-        self._found: dict[str, float | None] = {}
+        self._timed: dict[tuple[Move, str], float] = {}
+        """Seconds by program and shape."""
+        self._runnable: dict[tuple[str, ...], dict[Move, Program]] = {}
+        """Programs that can be built, by the shapes they are made for."""
 
     def seconds(self, sizes: Sizes) -> float | None:
         """The least in which a program moved through the problem's own arguments what has to be moved; None where none can be built."""
+        known = self._problem.shapes if sizes in self._problem.shapes else self._problem.held_out_shapes
+        shapes = tuple(known) if sizes in known else (sizes,)
         label = shape_label(sizes)
-        if label not in self._found:
-            known = self._problem.shapes if sizes in self._problem.shapes else self._problem.held_out_shapes
-            self._measure(tuple(known) if sizes in known else (sizes,))
-        return self._found[label]
+        return min((self._timed[move, label] for move in self._measured(shapes) if (move, label) in self._timed), default=None)
 
     def programs(self, shapes: tuple[Sizes, ...]) -> dict[str, tuple[str, Program]]:
-        """(roof, program) by name, for whoever measures them beside kernels; without those that cannot be built."""
+        """(roof, program) by name, for whoever measures them beside kernels: of each roof the fastest on some shape."""
+        measured = self._measured(shapes)
         found = {}
-        for move in moves(self._problem, shapes):
-            try:
-                found[move.name] = move.roof, self._target.program(self._target.build(Kernel("cpp", move.source)))
-            except BuildFailure:
-                continue
+        for label in map(shape_label, shapes):
+            for roof in {move.roof for move in measured}:
+                timed = [move for move in measured if move.roof == roof and (move, label) in self._timed]
+                if timed:
+                    best = min(timed, key=lambda move: self._timed[move, label])
+                    found[best.name] = roof, measured[best]
         return found
 
     def scale(self, sizes: Sizes) -> float:
         """By what a copy's seconds are to be multiplied: a problem may have to move less than all of its arguments."""
         return 1.0 if self._problem.gather is not None else self._problem.bytes_moved(sizes) / self._problem.footprint(sizes)
 
-    def _measure(self, shapes: tuple[Sizes, ...]) -> None:
-        for sizes in shapes:
-            self._found.setdefault(shape_label(sizes), None)
-        for _, program in self.programs(shapes).values():
-            try:
-                runner = self._referee.load(program, self._problem)
-            except RunnerFailure:
-                continue
-            try:
-                for sizes in shapes:
-                    known, new = self._found[shape_label(sizes)], self._fastest(runner, sizes) * self.scale(sizes)
-                    self._found[shape_label(sizes)] = new if known is None else min(known, new)
-            except RunnerFailure:
-                continue
-            finally:
-                runner.close()
+    def _measured(self, shapes: tuple[Sizes, ...]) -> dict[Move, Program]:
+        """The programs for these shapes, timed on each."""
+        labels = tuple(map(shape_label, shapes))
+        if labels not in self._runnable:
+            self._runnable[labels] = {}
+            for move in moves(self._problem, shapes):
+                with contextlib.suppress(BuildFailure, RunnerFailure):
+                    program = self._target.program(self._target.build(Kernel("cpp", move.source)))
+                    self._time(move, program, shapes)
+                    self._runnable[labels][move] = program
+        return self._runnable[labels]
+
+    def _time(self, move: Move, program: Program, shapes: tuple[Sizes, ...]) -> None:
+        runner = self._referee.load(program, self._problem)
+        try:
+            for sizes in shapes:
+                self._timed[move, shape_label(sizes)] = self._fastest(runner, sizes) * self.scale(sizes)
+        finally:
+            runner.close()
 
     def _contents(self, sizes: Sizes) -> list[NDArray[Any]]:
         """Copies may move anything; a gather needs indices as the problem has them."""

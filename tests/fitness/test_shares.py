@@ -95,17 +95,17 @@ def test_a_certificate_names_the_gather_and_no_kernel_beats_it_by_much(evaluator
     certificate = evaluator.certify(prepared)
     assert certificate.ok and certificate.roofline == RANDOM_GATHER
     assert set(certificate.shares) == {RANDOM_GATHER} and set(certificate.against) == {"numpy"}
-    assert 0.2 < certificate.shares[RANDOM_GATHER] < 1.5  # a busy machine moves both, the order of magnitude stays
+    assert 0.1 < certificate.shares[RANDOM_GATHER] < 3  # a busy machine moves both, the order of magnitude stays
 
 
-@pytest.mark.parametrize("ahead", [0, 12])
+@pytest.mark.parametrize("ahead", [0, 12, 64])
 @pytest.mark.parametrize("name", ["embedding_bag", "spmv"])
 def test_a_gather_reads_every_row_that_the_indices_pick(settings: EvaluationSettings, name: str, ahead: int) -> None:
     """It leaves the sum of all it read in the output's first element: a row left out would show."""
     problem = Problem.load(name, roots=[ROOT])
     assert problem.gather is not None
     table, index = problem.gather
-    move = next(move for move in moves(problem, problem.small_shapes) if move.name.endswith(f" {ahead} items ahead"))
+    move = next(move for move in moves(problem, problem.small_shapes) if f" {ahead} items ahead" in move.name)
     library = ctypes.CDLL(str(CppTarget(settings).build(Kernel("cpp", move.source)).path))
     rng = np.random.default_rng(3)
     for shape in problem.small_shapes:
