@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
-from fitness.inputs import DISTRIBUTIONS, Case
-from fitness.problem import Problem, shape_label
-from fitness.supply import CaseSupply
+from fitness.inputs import DISTRIBUTIONS
+from fitness.problem import Problem, Sizes, shape_label
 
-__all__ = ["proofs"]
+__all__ = ["Supply", "proofs"]
+
+Drawn = TypeVar("Drawn", covariant=True)
 
 DRAWS = 5
 """Secret draws per distribution on the small shapes."""
@@ -20,7 +22,16 @@ AT_ONCE = 24 << 30
 """Bytes of cases that are held at the same time, of a problem whose shapes are not ours to choose."""
 
 
-def proofs(problem: Problem, supply: CaseSupply) -> Iterator[tuple[Case, bool]]:
+class Supply(Protocol[Drawn]):
+    """What makes cases, for whatever device."""
+
+    @property
+    def timed_distribution(self) -> str: ...
+
+    def drawn(self, sizes: Sizes, distribution: str, index: int) -> Drawn: ...
+
+
+def proofs(problem: Problem, supply: Supply[Drawn]) -> Iterator[tuple[Drawn, bool]]:
     """(a case, whether it has to be called twice and agree): small shapes on every distribution, then full ones on a secret choice."""
     secret = random.SystemRandom()
     if problem.foreign is not None:
@@ -47,7 +58,7 @@ def proofs(problem: Problem, supply: CaseSupply) -> Iterator[tuple[Case, bool]]:
             yield supply.drawn(sizes, distribution, 0), position == repeated and turn == 0
 
 
-def _foreign(problem: Problem, supply: CaseSupply, secret: random.SystemRandom) -> Iterator[tuple[Case, bool]]:
+def _foreign(problem: Problem, supply: Supply[Drawn], secret: random.SystemRandom) -> Iterator[tuple[Drawn, bool]]:
     """Every shape, on as many distributions as memory allows: problems of others have no small shapes, or none that say enough."""
     shapes = list({shape_label(sizes): sizes for sizes in (*problem.small_shapes, *problem.shapes)}.values())
     repeated = secret.randrange(len(shapes))

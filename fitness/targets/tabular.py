@@ -133,7 +133,7 @@ class TabularEvaluator:
         against = {name: Estimate(base / seconds, base / seconds, base / seconds) for name, base in baselines.items()}
         shape = CertifiedShape(SHAPE, seconds, baselines, None, 0, 0)
         strongest = min(baselines, key=lambda name: baselines[name])
-        return Certificate(prepared.kernel.id, True, against, strongest, None, (shape,), environment=self._environment.id)
+        return Certificate(prepared.kernel.id, True, against, strongest, shapes=(shape,), environment=self._environment.id)
 
     def close(self) -> None:
         """Nothing is held."""
