@@ -35,6 +35,8 @@ KEYS: Mapping[str, str] = {
     "deterministic": "True or False",
     "mutants": "a dict name -> a wrong variant of the reference",
 }
+FUNCTIONS = ("reference", "accumulation", "bytes_moved", "flops", "make_inputs")
+"""Keys that a function is given for: another function is mistaken for none but these."""
 OPTIONAL = ("make_inputs", "compute_dtype", "gather", "deterministic", "mutants")
 SMALL_BYTES = 4 << 20
 """A small shape's footprint may be at most this, so that 30 cases per shape stay cheap."""
@@ -166,7 +168,7 @@ class _Reader:
         for name, value in self.values.items():
             if name in KEYS or name.isupper() or isinstance(value, (ModuleType, type)) or type(value).__module__ == "__future__":
                 continue
-            close = difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
+            close = difflib.get_close_matches(name, FUNCTIONS if callable(value) else KEYS, n=1, cutoff=0.8)
             own = isinstance(value, FunctionType) and value.__code__.co_filename == str(self.file)
             if callable(value) and not (own and close):
                 continue
