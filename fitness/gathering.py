@@ -20,7 +20,7 @@ TEXT = """\
 #define ONCE {once}  // whether what is read in order passes by the caches, which leaves them to the table
 #define FAR 256     // items ahead at which what is read in order is prefetched
 #define CHUNK 1024  // items between two readings of the other inputs
-#define EVO_FLAGS "-O3 -funroll-loops"  // evo: {{"-O3 -funroll-loops"}}
+#define EVO_FLAGS "-O2"  // evo: {{"-O2"}}
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -71,8 +71,10 @@ struct Others {{
     }}
 }};
 
-// Items [i, last) of `picks`, rows of whole words: of many, or of one.
-static wide gather(const float* table, const element* index, int64_t i, int64_t last, int64_t picks, int64_t row, const Others& others) {{
+// Items [i, last) of `picks`, rows of ROW words; known ahead, so that a short row is no loop.
+template <int64_t ROW>
+static wide gather(const float* table, const element* index, int64_t i, int64_t last, int64_t picks, const Others& others) {{
+    constexpr int64_t row = ROW;
     wide sums[4] = {{}};
     if (row == 1) {{
         float eight[8] = {{}};
@@ -88,20 +90,21 @@ static wide gather(const float* table, const element* index, int64_t i, int64_t 
     for (; i < last; ++i) {{
         if (AHEAD && i + AHEAD < picks) {{
             const float* later = table + index[i + AHEAD] * row;
+#pragma GCC unroll 8
             for (int64_t c = 0; c < row; c += 16) __builtin_prefetch(later + c, 0, {level});
         }}
         const float* from = table + index[i] * row;
-        int64_t c = 0;
-        for (; c + 4 * W <= row; c += 4 * W)
-            for (int u = 0; u < 4; ++u) sums[u] += *reinterpret_cast<const wide*>(from + c + u * W);
-        for (; c + W <= row; c += W) sums[0] += *reinterpret_cast<const wide*>(from + c);
-        for (; c < row; ++c) sums[1][0] += from[c];
+#pragma GCC unroll 8
+        for (int64_t c = 0; c + W <= row; c += W) sums[c / W % 4] += *reinterpret_cast<const wide*>(from + c);
+#pragma GCC unroll 8
+        for (int64_t c = row / W * W; c < row; ++c) sums[c % 4][0] += from[c];
     }}
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }}
 
 extern "C" void kernel({parameters}) {{
-    int64_t picks = 0, row = 0;
+    int64_t picks = 0;
+    wide (*pick)(const float*, const element*, int64_t, int64_t, int64_t, const Others&) = gather<1>;
     int64_t ins[{count_in}] = {{}}, outs[{count_out}] = {{}};
 {table}
     const void* in[] = {{{inputs}}};
@@ -112,7 +115,7 @@ extern "C" void kernel({parameters}) {{
     wide sink = {{}};
     for (int64_t i = 0; i < picks; i += CHUNK) {{
         const int64_t last = i + CHUNK < picks ? i + CHUNK : picks;
-        sink += gather(static_cast<const float*>(i{rows_of}), index, i, last, picks, row, others);
+        sink += pick(static_cast<const float*>(i{rows_of}), index, i, last, picks, others);
         sink += others.read_between(i, last, last == picks);
     }}
     for (int k = 0; k < {count_out}; ++k) fill(out[k], outs[k]);
@@ -134,7 +137,7 @@ def source(problem: Problem, shapes: tuple[Sizes, ...], ahead: int, level: int, 
     for shape in shapes:
         same = " && ".join(f"s{k} == {shape[name]}" for k, name in enumerate(problem.sizes))
         row = inputs[rows_of].nbytes(shape) // inputs[rows_of].shape(shape)[0] // 4
-        words = [f"picks = {math.prod(inputs[picked_by].shape(shape))};", f"row = {row};"]
+        words = [f"picks = {math.prod(inputs[picked_by].shape(shape))};", f"pick = gather<{row}>;"]
         # the index array is read by the picking itself
         words += [f"ins[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(inputs) if k not in (rows_of, picked_by)]
         words += [f"outs[{k}] = {a.nbytes(shape) // 4};" for k, a in enumerate(outputs)]
