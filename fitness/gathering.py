@@ -15,6 +15,9 @@ __all__ = ["source"]
 
 TEXT = """\
 #include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #define AHEAD {ahead}
 #define ONCE {once}  // whether what is read in order passes by the caches, which leaves them to the table
@@ -81,6 +84,15 @@ static wide gather(const float* table, const element* index, int64_t i, int64_t 
         for (; i + 16 <= last; i += 16) {{
             __builtin_prefetch(index + i + FAR, 0, ONCE ? 0 : 3);
             others.prefetch(i);
+#if AHEAD >= 64 && defined(__AVX2__)  // words one by one, or by the instruction for it: which is faster depends on the processor
+            if (sizeof(element) == 4) {{
+                const __m256i* at = reinterpret_cast<const __m256i*>(index + i);
+                __m256 sum = _mm256_loadu_ps(eight);
+                for (int u = 0; u < 2; ++u) sum = _mm256_add_ps(sum, _mm256_i32gather_ps(table, _mm256_loadu_si256(at + u), 4));
+                _mm256_storeu_ps(eight, sum);
+                continue;
+            }}
+#endif
             for (int u = 0; u < 16; ++u) eight[u % 8] += table[index[i + u]];
         }}
         for (; i < last; ++i) eight[0] += table[index[i]];
