@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ def batch() -> Iterator[Callable[..., float]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     clock = Clock()
     threads: list[threading.Thread] = []
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)  # the clock spins, and the device is a thread beside it
 
     def one(play: Play, timeout: float = 5.0) -> float:
         threads.append(threading.Thread(target=play, args=(Device(clock, theirs),), daemon=True))
@@ -67,6 +70,7 @@ def batch() -> Iterator[Callable[..., float]]:
         return clock.batch(Asked(ours), {"op": "batch"}, timeout)  # type: ignore[arg-type]
 
     yield one
+    sys.setswitchinterval(patience)
     ours.close()
     theirs.close()
     clock.close()
