@@ -39,8 +39,11 @@ class Plan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:20]
 
 
-def chosen(space: Space, plan: Plan) -> list[Key]:
+def chosen(space: Space, plan: Plan, first: Key | None = None) -> list[Key]:
     """Keys of the configurations that the plan names, in the space's own order.
+
+    Args:
+        first: the seed's; where the part has it, a sample has it too, and the others are drawn uniformly.
 
     Raises:
         UserError: a name or a value that the space does not have, or a part that is empty.
@@ -65,6 +68,8 @@ def chosen(space: Space, plan: Plan) -> list[Key]:
     if not keys:
         raise UserError("No configuration is left to record.", key="--only", found=repr(dict(plan.only)), expected="a part with members")
     if plan.sample is not None and plan.sample < len(keys):
-        picked = sorted(random.Random(plan.seed).sample(range(len(keys)), plan.sample))
-        keys = [keys[index] for index in picked]
+        sure = [key for key in keys if key == first]
+        others = [key for key in keys if key != first]
+        picked = {*sure, *random.Random(plan.seed).sample(others, plan.sample - len(sure))}
+        keys = [key for key in keys if key in picked]
     return keys

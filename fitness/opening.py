@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fitness.problem import Problem
     from fitness.targets.module import ModuleTarget
 
-__all__ = ["foreign_target", "open_evaluator"]
+__all__ = ["foreign_target", "open_evaluator", "open_loaded"]
 
 
 def open_evaluator(problem: str, target: str, settings: EvaluationSettings) -> Evaluator:
@@ -22,12 +22,17 @@ def open_evaluator(problem: str, target: str, settings: EvaluationSettings) -> E
         from fitness.targets.tabular import TabularEvaluator
 
         return TabularEvaluator(problem)
-    from fitness.measuring import MeasuringEvaluator
     from fitness.problem import Problem
+
+    return open_loaded(Problem.load(problem), target, settings)
+
+
+def open_loaded(loaded: Problem, target: str, settings: EvaluationSettings) -> Evaluator:
+    """The evaluator that measures a loaded problem, perhaps with other shapes than its file says. Raises as `open_evaluator`."""
+    from fitness.measuring import MeasuringEvaluator
     from fitness.targets import open_target
     from fitness.targets.registry import GPU
 
-    loaded = Problem.load(problem)
     if target in GPU:
         from fitness.gpu.evaluator import GpuEvaluator
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from archive.values import Value
     from evo.record import Recorded
     from fitness.problem import Problem, Sizes
+    from fitness.protocol import EvaluationSettings, Evaluator
 
 __all__ = ["register"]
 
@@ -47,8 +50,11 @@ def record(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of the order of measuring.")] = 0,
     repetitions: Annotated[int, typer.Option(min=2, help="Cap on timed pairs per shape.")] = 16,
     precision: Annotated[float, typer.Option(min=0.001, max=0.5, help="Relative width of the interval at which repetition stops.")] = 0.02,
-    builders: Annotated[int, typer.Option(min=1, help="Kernels built at once.")] = 1,
+    builders: Annotated[int | None, typer.Option(min=1, help="Kernels built at once; by default the cores not measured on.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop after this time; the same command continues.")] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Ended before its end (--seconds, Ctrl-C), write what is measured as a smaller random sample.")
+    ] = False,
     build_only: Annotated[
         bool, typer.Option("--build-only", help="Only build, so that a later sitting measures without compiling.")
     ] = False,
@@ -59,39 +65,45 @@ def record(
     Every configuration is verified and timed as in a search. The file is a problem for the target `tabular`, and for
     `evo compare`. What is interrupted or killed continues with the same command.
     """
+    from evo.executors.apart import Apart
+    from evo.interrupts import interrupts
     from evo.record import Plan, Recorder
-    from fitness.measuring import MeasuringEvaluator
+    from fitness.gpu.device import clocks
     from fitness.problem import Problem, shape_label
     from fitness.protocol import EvaluationSettings
-    from fitness.targets import open_target
+    from fitness.targets.registry import GPU
 
+    begun = time.monotonic()
     if not out.name.endswith((".csv", ".csv.gz")):
         raise UserError(
             "This is not a recording's name.", file=out, found=out.name, expected="NAME.csv or NAME.csv.gz", remedy="Rename it."
         )
     loaded = Problem.load(problem)
-    if shape:
-        loaded = replace(loaded, shapes=tuple(sizes_of(text, loaded) for text in shape))
+    shapes = tuple(sizes_of(text, loaded) for text in shape or ()) or loaded.shapes
     settings = EvaluationSettings(repetitions=repetitions, precision=precision)
-    evaluator = MeasuringEvaluator(loaded, open_target(target, settings), settings)
+    evaluator = Apart(measured, (problem, target, settings, shapes), builders=builders)
     try:
         space = evaluator.space(evaluator.seeds()[0])
         plan = Plan(
             problem=loaded.name,
             target=target,
             problem_version=loaded.version,
-            shapes=tuple(shape_label(sizes) for sizes in loaded.shapes),
+            shapes=tuple(shape_label(sizes) for sizes in shapes),
             only=dict(part_of(text, space) for text in only or ()),
             sample=sample,
             seed=seed,
             repetitions=repetitions,
             precision=precision,
         )
-        recorder = Recorder(plan, evaluator, out, builders=builders)
+        facts = clocks if target in GPU else dict[str, str]
+        command = shlex.join(["evo", *sys.argv[1:]])
+        recorder = Recorder(plan, evaluator, out, builders=evaluator.builders, facts=facts, command=command)
         if not json:
             said = "all" if sample is None else "a sample"
             say(f"{loaded.name} on {target}: {len(recorder.keys)} configurations ({said} of the part asked for; {space.size} in all)")
-        state = recorder.record(watching(json), seconds=seconds, build_only=build_only)
+        left = None if seconds is None else max(0.0, begun + seconds - time.monotonic())
+        with interrupts(recorder.stop):
+            state = recorder.record(watching(json), seconds=left, build_only=build_only, cut=cut)
     finally:
         evaluator.close()
     report(state, out, build_only=build_only, json=json)
@@ -103,9 +115,19 @@ def report(state: Recorded, out: Path, *, build_only: bool, json: bool) -> None:
     if json:
         emit_json({**asdict(state), "file": str(out)})
     elif state.finished:
-        say(f"{out}: {state.done} configurations, {state.failed} failed, best {state.best:.2f}× over the baseline")
+        some = f"{state.done} of {state.total}" if state.done < state.total else f"{state.done}"
+        say(f"{out}: {some} configurations, {state.failed} failed, best {state.best or 0:.2f}× over the baseline")
     else:
-        say(f"{state.done} of {state.total} {'built' if build_only else 'recorded'}; the same command continues")
+        out_of_reach = f", {state.left_out} could not be measured by no fault of theirs" if state.left_out else ""
+        say(f"{state.done} of {state.total} {'built' if build_only else 'recorded'}{out_of_reach}; the same command continues")
+
+
+def measured(problem: str, target: str, settings: EvaluationSettings, shapes: tuple[Sizes, ...]) -> Evaluator:
+    """The evaluator of a problem that times these shapes; in whatever process."""
+    from fitness.opening import open_loaded
+    from fitness.problem import Problem
+
+    return open_loaded(replace(Problem.load(problem), shapes=shapes), target, settings)
 
 
 def watching(quiet: bool) -> Callable[[Recorded], None]:

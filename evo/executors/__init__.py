@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evo.executors.base import Executor
     from fitness.protocol import Evaluator
 
-__all__ = ["open_executor"]
+__all__ = ["devices_of", "open_executor"]
 
 
 def open_executor(config: Config, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], *, log: IO[Any] | None) -> Executor:
@@ -30,22 +30,22 @@ def open_executor(config: Config, factory: Callable[..., Evaluator], arguments: 
         return InlineExecutor(evaluator)
     from evo.executors.local import LocalExecutor
 
-    return LocalExecutor(evaluator, factory, arguments, builders=config.executor.builders, devices=_devices(config), log=log)
+    devices = devices_of(config.target.name, config.executor.devices)
+    return LocalExecutor(evaluator, factory, arguments, builders=config.executor.builders, devices=devices, log=log)
 
 
-def _devices(config: Config) -> list[str]:
-    """What each worker's CUDA_VISIBLE_DEVICES says. Raises `TargetError` for more devices than there are."""
+def devices_of(target: str, wanted: int) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES says to each worker. Raises `TargetError` for more devices than there are."""
     from fitness.gpu.device import count_gpus
     from fitness.targets.base import TargetError
     from fitness.targets.registry import GPU
 
-    wanted = config.executor.devices
     if wanted == 1:
         return [""]
-    there = count_gpus() if config.target.name in GPU else 1
+    there = count_gpus() if target in GPU else 1
     if wanted > there:
         raise TargetError(
-            f"target {config.target.name} has not so many devices here",
+            f"target {target} has not so many devices here",
             key="executor.devices", found=str(wanted), expected=f"at most {there}", remedy="Set it to what there is.",
         )  # fmt: skip
     listed = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]

@@ -81,12 +81,17 @@ class LocalExecutor(Executor):
         self._turns = asyncio.Semaphore(len(devices))
         self._cores = frozenset(os.sched_getaffinity(0))
         # Search and compilers (which inherit it) keep off the core that times, where there is another.
-        self._others = self._cores - getattr(evaluator, "held_cores", frozenset()) or self._cores
+        self._others: frozenset[int] = self._cores - getattr(evaluator, "held_cores", frozenset()) or self._cores
         self._builds = ThreadPoolExecutor(
             self.builders, thread_name_prefix="evo-build", initializer=os.sched_setaffinity, initargs=(0, self._others)
         )
         self._device = ThreadPoolExecutor(len(devices), thread_name_prefix="evo-device")
         self._closed = False
+
+    @property
+    def spare_cores(self) -> frozenset[int]:
+        """The cores that nothing is measured on; all of them where there are no others."""
+        return self._others
 
     async def start(self) -> None:
         await asyncio.gather(*(self._ready(number) for number in range(len(self._devices))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 from dataclasses import dataclass
 
-__all__ = ["ARCHITECTURES", "GpuDevice", "count_gpus", "find_gpu", "installed"]
+__all__ = ["ARCHITECTURES", "GpuDevice", "clocks", "count_gpus", "find_gpu", "installed"]
 
 ARCHITECTURES: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32), "sm_86": ("cuda", 86, 32), "sm_89": ("cuda", 89, 32), "sm_90": ("cuda", 90, 32), "sm_100": ("cuda", 100, 32),
@@ -71,6 +72,21 @@ def count_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+
+
+CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.draw", "power.limit", "temperature.gpu")
+
+
+def clocks() -> dict[str, str]:
+    """Clocks, power and temperature of the GPU in use as nvidia-smi says them now, by its own names; empty where it does not answer."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0] or "0"
+    command = ["nvidia-smi", f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader", "-i", chosen]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    said = [part.strip() for part in done.stdout.strip().split(",")]
+    return dict(zip(CLOCKS, said, strict=True)) if done.returncode == 0 and len(said) == len(CLOCKS) else {}
 
 
 def absent(architecture: str) -> GpuDevice:

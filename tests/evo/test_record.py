@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,50 @@ def test_a_sample_is_the_same_every_time_and_differs_by_seed() -> None:
     assert len(chosen(space, Plan("p", "t"))) == 90
 
 
+def test_a_sample_has_the_seed_and_is_uniform_over_the_others() -> None:
+    space = Space(["A", "B"], [tuple(range(10)), tuple(range(10))], ["A != B"])
+    seed = space.key({"A": 3, "B": 4})
+    drawn = [chosen(space, Plan("p", "t", sample=20, seed=number), seed) for number in range(200)]
+    assert all(seed in keys and len(set(keys)) == 20 for keys in drawn)
+    counts = Counter(key for keys in drawn for key in keys if key != seed)
+    assert len(counts) == 89 and max(counts.values()) < 80 and min(counts.values()) > 15  # 42.7 expected, standard deviation 5.8
+    elsewhere = Plan("p", "t", only={"A": (5,)}, sample=4)
+    assert seed not in chosen(space, elsewhere, seed) and len(chosen(space, elsewhere, seed)) == 4
+
+
+def test_a_recording_that_is_cut_short_is_a_smaller_sample_that_says_so(space_file: Path, tmp_path: Path) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    out = tmp_path / "short.csv.gz"
+    state = Recorder(PLAN, Counting(str(space_file)), out, clock=clock).record(seconds=9.0, cut=True)
+    assert state.finished and 1 < state.done < state.total == 12
+    rows = load_recording(out).rows
+    assert len(rows) == state.done and (1, 0) in {row.values for row in rows}  # the seed's is always measured first
+    told = json.loads((tmp_path / "short.json").read_text())
+    assert told["configurations"] == state.done and told["planned"] == 12
+    assert f"first {state.done} in a random order" in told["what"]
+    assert TabularEvaluator(str(out)).space(TabularEvaluator(str(out)).seeds()[0]).size == state.done
+
+
+def test_told_to_stop_it_ends_after_the_measurement_that_is_being_made(space_file: Path, tmp_path: Path) -> None:
+    evaluator = Counting(str(space_file))
+    recorder = Recorder(PLAN, evaluator, tmp_path / "r.csv")
+    state = recorder.record(lambda state: recorder.stop() if state.done == 3 else None)
+    assert state.done == len(evaluator.measured) == 3 and not state.finished
+
+
+def test_the_provenance_says_the_command_and_what_the_device_was_doing(space_file: Path, tmp_path: Path) -> None:
+    facts = iter([{"clocks.sm": "345 MHz"}, {"clocks.sm": "1980 MHz"}])
+    Recorder(PLAN, Counting(str(space_file)), tmp_path / "r.csv", facts=lambda: next(facts), command="evo record space").record()
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["command"] == "evo record space"
+    assert told["device_then"] == {"begin": {"clocks.sm": "345 MHz"}, "end": {"clocks.sm": "1980 MHz"}}
+
+
 def test_builds_can_be_made_beforehand_and_their_time_still_counts(space_file: Path, tmp_path: Path) -> None:
     evaluator = Counting(str(space_file))
     out = tmp_path / "r.csv"
@@ -134,6 +179,18 @@ def test_what_the_evaluator_could_not_do_is_tried_again_and_never_written(space_
     with pytest.raises(UserError, match="keeps failing"):
         Recorder(PLAN, evaluator, tmp_path / "other.csv").record()
     assert not (tmp_path / "other.csv").exists()
+
+
+def test_one_that_cannot_be_measured_is_left_for_another_time_or_out(space_file: Path, tmp_path: Path) -> None:
+    evaluator = Counting(str(space_file))
+    out = tmp_path / "r.csv"
+    evaluator.broken = 3  # every attempt at the first one
+    state = Recorder(PLAN, evaluator, out).record()
+    assert (state.done, state.left_out, state.finished) == (11, 1, False) and not out.exists()
+    evaluator.broken = 3
+    state = Recorder(PLAN, evaluator, out).record(cut=True)
+    assert (state.done, state.left_out, state.finished) == (11, 1, True)
+    assert len(load_recording(out).rows) == 11
 
 
 def test_another_plan_an_existing_file_and_unknown_names_are_refused(space_file: Path, tmp_path: Path) -> None:
