@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from archive.kernel import Kernel
+from fitness.gathering import ROWS, WORDS, Way
+from fitness.gathering import source as gather_source
 from fitness.measuring import MeasuringEvaluator
 from fitness.mover import PLAIN_COPY, RANDOM_GATHER, STREAMING_COPY, moves
-from fitness.problem import Problem, ProblemError
+from fitness.problem import Argument, Problem, ProblemError, Sizes
 from fitness.protocol import EvaluationSettings
 from fitness.shares import FMA_PEAK, binding, mean_shares, strictest
 from fitness.targets.cpp import CppTarget
@@ -98,24 +102,46 @@ def test_a_certificate_names_the_gather_and_no_kernel_beats_it_by_much(evaluator
     assert 0.1 < certificate.shares[RANDOM_GATHER] < 3  # a busy machine moves both, the order of magnitude stays
 
 
-@pytest.mark.parametrize("ahead", [0, 12, 64])
+def aligned(argument: Argument, shape: Sizes) -> NDArray[Any]:
+    """Of the argument's kind, on a 256-byte boundary, as slots are."""
+    memory = np.zeros(argument.nbytes(shape) + 256, np.uint8)
+    start = -memory.ctypes.data % 256
+    return memory[start : start + argument.nbytes(shape)].view(argument.dtype).reshape(argument.shape(shape))
+
+
+def words(array: NDArray[Any]) -> int:
+    """Sum of an array's 32-bit words, modulo 2**32."""
+    return int(np.ascontiguousarray(array).view(np.uint32).sum(dtype=np.uint64)) % 2**32
+
+
+@pytest.mark.parametrize("way", [*WORDS, *ROWS], ids=lambda way: way.name)
 @pytest.mark.parametrize("name", ["embedding_bag", "spmv"])
-def test_a_gather_reads_every_row_that_the_indices_pick(settings: EvaluationSettings, name: str, ahead: int) -> None:
-    """It leaves the sum of all it read in the output's first element: a row left out would show."""
+def test_a_gather_reads_all_that_is_picked_and_all_else_and_writes_every_output(settings: EvaluationSettings, name: str, way: Way) -> None:
+    """It leaves the sum of all it read in the output's first element: a word left out would show."""
     problem = Problem.load(name, roots=[ROOT])
     assert problem.gather is not None
     table, index = problem.gather
-    move = next(move for move in moves(problem, problem.small_shapes) if f" {ahead} items ahead" in move.name)
-    library = ctypes.CDLL(str(CppTarget(settings).build(Kernel("cpp", move.source)).path))
+    built = CppTarget(settings).build(Kernel("cpp", gather_source(problem, problem.small_shapes, way)))
+    library = ctypes.CDLL(str(built.path))
     rng = np.random.default_rng(3)
     for shape in problem.small_shapes:
-        arguments = (*problem.inputs, *problem.outputs)
-        arrays = {a.name: np.zeros(a.shape(shape), a.dtype) for a in arguments}
-        arrays[table][...] = rng.integers(1, 5, arrays[table].shape)
+        arrays = {a.name: aligned(a, shape) for a in (*problem.inputs, *problem.outputs)}
+        for array in arrays.values():
+            array.reshape(-1).view(np.uint32)[...] = rng.integers(1, 2**32, array.nbytes // 4)
         arrays[index][...] = rng.integers(0, arrays[table].shape[0], arrays[index].shape)
+        rest = sum(words(arrays[a.name]) for a in problem.inputs if a.name not in problem.gather)
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays.values()]
         library.kernel(*pointers, None, *(ctypes.c_int64(shape[size]) for size in problem.sizes))
-        assert arrays[problem.outputs[0].name].reshape(-1)[0] == arrays[table][arrays[index]].sum()
+        written = arrays[problem.outputs[0].name].reshape(-1).view(np.uint32)
+        assert int(written[0]) == (words(arrays[table][arrays[index]]) + rest) % 2**32, shape
+        assert not written[1:].any(), shape
+
+
+def test_every_way_of_gathering_goes_by_its_own_name() -> None:
+    for name in ("embedding_bag", "spmv"):
+        problem = Problem.load(name, roots=[ROOT])
+        made = moves(problem, problem.shapes)
+        assert {move.roof for move in made} == {RANDOM_GATHER} and len({move.name for move in made}) == len(made)
 
 
 def test_the_binding_ceiling_is_the_one_that_takes_longest_and_never_one_that_was_beaten() -> None:

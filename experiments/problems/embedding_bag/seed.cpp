@@ -1,7 +1,8 @@
 // Sums of table rows by ragged bags: y[b] = sum of table[indices[i]] for i from offsets[b] to offsets[b + 1] - 1, fp32.
 //
 // As it stands this is the plain kernel: each row of a bag is added to y[b]. The tunables below reach sums kept in vector
-// registers, several rows per trip, prefetch of the rows that come next (across bags) and non-temporal stores.
+// registers, for several bags together, several rows per trip, prefetch of the rows that come next (across bags) and
+// non-temporal stores.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,8 +20,10 @@
 #define TILE_VECTORS 4  // evo: {1, 2, 4, 8}
 // Rows added per trip.
 #define UNROLL 1  // evo: {1, 2, 4, 8}
+// Bags whose sums are made together: one tile of columns for all of them, then the next tile.
+#define TOGETHER 1  // evo: {1, 2, 4, 8}
 // How many items ahead table rows are prefetched; 0 does not.
-#define PREFETCH 0  // evo: {0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64}
+#define PREFETCH 0  // evo: {0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128}
 // How much of a row. 0: its first cache line, the hardware may follow; 1: its first half; 2: all of it.
 #define PREFETCH_PART 2  // evo: {0, 1, 2}
 // Locality of that prefetch: 3 is the first-level cache, 2 the second, 1 the third, 0 for single use.
@@ -97,22 +100,33 @@ INLINE void in_registers(const Bags& s, float* y, int64_t begin, int64_t end, in
     for (int v = 0; v < COUNT; ++v) store<ALIGNED>(y + d + v * VECTOR, sums[v]);
 }
 
-// What is left of a row after whole tiles: fewer than COUNT + 1 vectors, in one trip. Returns where they end.
+// Bags [b, b_end).
+struct Group {
+    const int64_t* __restrict offsets;
+    int64_t b, b_end;
+};
+
 template <int COUNT, bool ALIGNED>
-INLINE int64_t rest(const Bags& s, float* y, int64_t begin, int64_t end, int64_t d) {
+INLINE void tile(const Bags& s, Group g, int64_t d) {
+    for (int64_t b = g.b; b < g.b_end; ++b) in_registers<COUNT, ALIGNED>(s, s.y + b * s.width, g.offsets[b], g.offsets[b + 1], d);
+}
+
+// What is left of rows after whole tiles: fewer than COUNT + 1 vectors, in one trip. Returns where they end.
+template <int COUNT, bool ALIGNED>
+INLINE int64_t rest(const Bags& s, Group g, int64_t d) {
     if constexpr (COUNT > 0) {
-        if (d + COUNT * VECTOR > s.width) return rest<COUNT - 1, ALIGNED>(s, y, begin, end, d);
-        in_registers<COUNT, ALIGNED>(s, y, begin, end, d);
+        if (d + COUNT * VECTOR > s.width) return rest<COUNT - 1, ALIGNED>(s, g, d);
+        tile<COUNT, ALIGNED>(s, g, d);
     }
     return d + COUNT * VECTOR;
 }
 
 template <bool ALIGNED>
-INLINE void bag(const Bags& s, float* y, int64_t begin, int64_t end) {
+INLINE void group(const Bags& s, Group g) {
     int64_t d = 0;
-    for (; d + TILE_VECTORS * VECTOR <= s.width; d += TILE_VECTORS * VECTOR) in_registers<TILE_VECTORS, ALIGNED>(s, y, begin, end, d);
-    d = rest<TILE_VECTORS - 1, ALIGNED>(s, y, begin, end, d);
-    if (d < s.width) in_memory(s, y, begin, end, d);
+    for (; d + TILE_VECTORS * VECTOR <= s.width; d += TILE_VECTORS * VECTOR) tile<TILE_VECTORS, ALIGNED>(s, g, d);
+    d = rest<TILE_VECTORS - 1, ALIGNED>(s, g, d);
+    for (int64_t b = g.b; d < s.width && b < g.b_end; ++b) in_memory(s, s.y + b * s.width, g.offsets[b], g.offsets[b + 1], d);
 }
 
 #endif
@@ -120,16 +134,17 @@ INLINE void bag(const Bags& s, float* y, int64_t begin, int64_t end) {
 extern "C" void kernel(const float* table, const int64_t* indices, const int64_t* offsets, float* y, void*, int64_t, int64_t width,
                        int64_t bags, int64_t items) {
     const Bags s{table, indices, y, width, items};
-    for (int64_t b = 0; b < bags; ++b) {
 #if ALGORITHM == 1
+    for (int64_t b = 0; b < bags; b += TOGETHER) {
+        const Group g{offsets, b, std::min<int64_t>(b + TOGETHER, bags)};
         if (STREAM && width % VECTOR == 0)
-            bag<true>(s, y + b * width, offsets[b], offsets[b + 1]);
+            group<true>(s, g);
         else
-            bag<false>(s, y + b * width, offsets[b], offsets[b + 1]);
-#else
-        in_memory(s, y + b * width, offsets[b], offsets[b + 1], 0);
-#endif
+            group<false>(s, g);
     }
+#else
+    for (int64_t b = 0; b < bags; ++b) in_memory(s, y + b * width, offsets[b], offsets[b + 1], 0);
+#endif
 #if ALGORITHM == 1 && STREAM && defined(__x86_64__)
     _mm_sfence();
 #endif
