@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from archive import stats
 from fitness.mover import PLAIN_COPY, RANDOM_GATHER, STREAMING_COPY
 
-__all__ = ["FMA_PEAK", "binding", "mean_shares", "strictest"]
+__all__ = ["FMA_PEAK", "binding", "mean_shares", "strictest", "told"]
 
 FMA_PEAK = "FMA peak"
 """The problem's operations at the measured rate of fused multiply-adds."""
@@ -43,3 +43,18 @@ def binding(shares: Mapping[str, float]) -> str:
     if PLAIN_COPY in shares and (shares[PLAIN_COPY] <= 1.0 or shares.get(STREAMING_COPY, 1.0) >= shares[PLAIN_COPY]):
         return PLAIN_COPY
     return STREAMING_COPY if STREAMING_COPY in shares else ""
+
+
+def told(strict: float | None, shares: Mapping[str, float], roofline: str) -> str:
+    """`83 % of plain copy (54 % of streaming copy, 10 % of FMA peak)`: the binding ceiling first; "" where nothing is known.
+
+    Args:
+        strict: the share of the whole roofline, for devices whose ceilings have no names of their own.
+        shares: of each ceiling, by name.
+        roofline: the binding one among them.
+    """
+    if roofline not in shares:
+        return "" if strict is None else f"{100 * strict:.0f} % of the device's measured bandwidth or FLOP rate, whichever takes longer"
+    others = sorted((name for name in shares if name != roofline), key=lambda name: -shares[name])
+    rest = ", ".join(f"{100 * shares[name]:.0f} % of {name}" for name in others)
+    return f"{100 * shares[roofline]:.0f} % of {roofline}" + (f" ({rest})" if rest else "")

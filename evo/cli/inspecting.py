@@ -185,6 +185,7 @@ def show(
 
     What was measured, what went wrong, what changed since its parent, who it came from, its source.
     """
+    from evo.certificates import load_certificate
     from evo.cli.runs import find_run
     from evo.cli.showing import candidate_json, print_candidate
     from evo.reading import open_run
@@ -195,10 +196,11 @@ def show(
         parents = [reader.candidate(parent) for parent in known.proposal.parents]
         ancestors = reader.lineage.ancestry(number)
         axes = reader.axes()
+        certificate = None if known.kernel is None else load_certificate(reader.lineage, known.kernel.id)
     if json:
-        emit_json(candidate_json(known, parents, ancestors))
+        emit_json(candidate_json(known, parents, ancestors, certificate))
     else:
-        print_candidate(known, parents, ancestors, axes)
+        print_candidate(known, parents, ancestors, axes, certificate)
 
 
 def plot(

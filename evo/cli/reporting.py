@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evo.cli.output import facts, say, section, table
 from evo.live import by_count, duration
 from evo.reading import DATABASE
+from fitness.shares import told
 
 if TYPE_CHECKING:
     from evo.summary import Summary
@@ -63,8 +64,9 @@ def certificate_facts(certificate: Certificate) -> dict[str, str]:
     order = sorted(certificate.against, key=lambda name: (name != certificate.strongest, name == "seed", name))
     lines = [f"{estimate(certificate.against[name])} {over(name)}" for name in order]
     rows = {"certified": "\n".join(lines)}
-    if certificate.roofline_share is not None:
-        rows["roofline"] = f"{100 * certificate.roofline_share:.0f} % of this machine's measured ceiling"
+    share = told(certificate.roofline_share, certificate.shares, certificate.roofline)
+    if share:
+        rows["reached"] = f"{share}, measured beside it"
     took = duration(certificate.seconds)
     rows["measured"] = "looked up in the recording"
     if certificate.processes:
@@ -81,15 +83,17 @@ def over(baseline: str) -> str:
 
 
 def print_certificate_shapes(certificate: Certificate) -> None:
-    """One row per shape: times, bandwidth or FLOP rate, share of the roofline."""
+    """One row per shape: times, bandwidth or FLOP rate, share of the ceiling that binds the problem."""
+    roofline = certificate.roofline
     names = list(certificate.shapes[0].baselines)
     rows = []
     for shape in certificate.shapes:
-        share = "" if shape.roofline_share is None else f"{100 * shape.roofline_share:.0f} %"
+        reached = shape.shares.get(roofline, shape.roofline_share)
+        share = "" if reached is None else f"{100 * reached:.0f} %"
         rates = (f"{amount / shape.seconds / 1e9:.1f}" if amount else "" for amount in (shape.bytes_moved, shape.flops))
         others = (milliseconds(shape.baselines[name]) if name in shape.baselines else "" for name in names)
         rows.append((shape.shape, milliseconds(shape.seconds), *others, *rates, share))
-    columns = ("shape", "ms", *(f"{name} ms" for name in names), "GB/s", "GFLOP/s", "roofline")
+    columns = ("shape", "ms", *(f"{name} ms" for name in names), "GB/s", "GFLOP/s", f"of {roofline or 'roofline'}")
     said = [index for index in range(len(columns)) if any(row[index] for row in rows)]
     shown = [columns[index] for index in said]
     table(shown, [[row[index] for index in said] for row in rows], right=shown[1:])

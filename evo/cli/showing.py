@@ -10,24 +10,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evo.cli.output import facts, say, section, source, table
+from evo.cli.reporting import certificate_facts, print_certificate_shapes
 
 if TYPE_CHECKING:
     from archive.candidate import Candidate, Cell
     from archive.evaluation import Evaluation, Samples
     from archive.reading import Ancestor
+    from fitness.protocol import Certificate
 
 __all__ = ["candidate_json", "print_candidate"]
 
 Axes = Sequence[tuple[str, tuple[str, ...]]]
 
+MEANT = {"roofline_share": " of the fastest way to move the bytes or of FMA peak, whichever takes longer"}
+"""What is said beside a number of the profile."""
 
-def print_candidate(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor], axes: Axes = ()) -> None:
-    """Facts, diagnostics, timings, profile, ancestry, then the difference to the first parent and the source.
+
+def print_candidate(
+    candidate: Candidate,
+    parents: Sequence[Candidate],
+    ancestors: Sequence[Ancestor],
+    axes: Axes = (),
+    certificate: Certificate | None = None,
+) -> None:
+    """Facts, certificate, diagnostics, timings, profile, ancestry, then the difference to the first parent and the source.
 
     Args:
         axes: name and bin labels of every descriptor, for saying which cell it is.
+        certificate: the newest of its kernel, if it has one.
     """
     facts(heading(candidate, axes))
+    if certificate is not None:
+        section("certificate")
+        facts(certificate_facts(certificate))
+        if certificate.shapes:
+            print_certificate_shapes(certificate)
     evaluation = candidate.evaluation
     if evaluation is not None:
         print_evaluation(evaluation)
@@ -57,7 +74,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         print_samples(evaluation.samples)
     if evaluation.profile:
         section("profile")
-        facts({name: number(value) for name, value in sorted(evaluation.profile.items())})
+        facts({name: number(value) + MEANT.get(name, "") for name, value in sorted(evaluation.profile.items())})
 
 
 def outcome(candidate: Candidate) -> str:
@@ -131,8 +148,10 @@ def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def candidate_json(candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor]) -> dict[str, object]:
-    """JSON-able: every fact, the samples as lists of seconds, the difference to each parent."""
+def candidate_json(
+    candidate: Candidate, parents: Sequence[Candidate], ancestors: Sequence[Ancestor], certificate: Certificate | None = None
+) -> dict[str, object]:
+    """JSON-able: every fact, the samples as lists of seconds, the difference to each parent, the certificate."""
     kernel, evaluation = candidate.kernel, candidate.evaluation
     plain: dict[str, object] = {
         "number": candidate.number,
@@ -145,6 +164,7 @@ def candidate_json(candidate: Candidate, parents: Sequence[Candidate], ancestors
         "cell": candidate.cell,
         "notes": dict(candidate.notes),
         "ancestry": [asdict(ancestor) for ancestor in ancestors],
+        "certificate": None if certificate is None else asdict(certificate),
     }
     if kernel is not None:
         changed = {str(parent.number): parent.kernel.diff(kernel) for parent in parents if parent.kernel is not None}

@@ -26,6 +26,7 @@ from evo.export.provenance import provenance
 from evo.export.writer import TEMPLATES, VERSION
 from evo.reading import RunReader
 from fitness.problem import Argument, Problem, Sizes, shape_label
+from fitness.shares import told
 
 __all__ = ["LANGUAGES", "write_device_package"]
 
@@ -94,13 +95,13 @@ class _Writer:
         facts = provenance(reader, [self.winner], problem_version=problem.version, build=build, reproduce=f"evo certify {reader.folder}")
         self.json("provenance.json", facts | {"verified_for": self.rule, "config": config.model_dump(mode="json")})
         environment = facts["environments"].get(certificate.get("environment"), {})
-        share = certificate.get("roofline_share")
+        share = told(certificate.get("roofline_share"), certificate.get("shares", {}), certificate.get("roofline", ""))
         order = sorted(certificate["against"], key=lambda name: (name != certificate["strongest"], name))
         self.render(
             "device_readme.md.j2", "README.md", usage=self.usage(), table=self.table(), plain=self.plain, fallback=self.fallback,
             certified=[{"name": name, **certificate["against"][name]} for name in order],
             device=environment.get("device", {}).get("name", "the machine of provenance.json"),
-            share="" if share is None else f", at {share:.0%} of that machine's measured roofline",
+            share=f", at {share}" if share else "",
         )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from evo.export.provenance import provenance
 from evo.export.recipe import Recipe
 from evo.reading import RunReader
 from fitness.problem import Argument, Problem, ProblemError, Sizes, shape_label
+from fitness.shares import told
 
 __all__ = ["Writer"]
 
@@ -98,7 +99,7 @@ class Writer:
         shown = {"numpy": "NumPy", "seed": "the plain C++ seed"}
         order = sorted(certificate["against"], key=lambda name: (name != certificate["strongest"], name))
         environment = facts["environments"].get(certificate.get("environment"), {})
-        share = certificate.get("roofline_share")
+        share = told(certificate.get("roofline_share"), certificate.get("shares", {}), certificate.get("roofline", ""))
         problem = self.problem
         self._render(
             "readme.md.j2", "README.md",
@@ -106,7 +107,7 @@ class Writer:
             table="\n".join(f"- `{a.name}`: {a.dtype}[{', '.join(map(str, a.dims))}]" for a in (*problem.inputs, *problem.outputs)),
             certified=[{"name": shown.get(name, name), **certificate["against"][name]} for name in order],
             device=environment.get("device", {}).get("name", "the machine of provenance.json"),
-            share="" if share is None else f", at {share:.0%} of that machine's measured roofline", reproduce=reproduce,
+            share=f", at {share}" if share else "", reproduce=reproduce,
         )  # fmt: skip
         self._reproduction(config)
 

@@ -176,6 +176,8 @@ def test_show_tells_everything_about_a_candidate(here: Path, capsys: pytest.Capt
     out = out_of(capsys, "show", "alpha", str(best["candidate"]))
     for part in ("outcome:", "made by:", "speedup:", "tunables:", "── timings ──", "── profile ──", "── source ──", best["source"]):
         assert part in out
+    assert "── certificate ──" in out and f"{best['certified']['value']:.2f}×" in out
+    assert json.loads(out_of(capsys, "show", "alpha", str(best["candidate"]), "--json"))["certificate"]["ok"] is True
     if best["ancestry"] != f"{best['candidate']} {best['operator']}":
         assert "── ancestry ──" in out and "── difference to parent" in out
 

@@ -18,7 +18,7 @@ from fitness.measuring import MeasuringEvaluator
 from fitness.mover import PLAIN_COPY, RANDOM_GATHER, STREAMING_COPY, moves
 from fitness.problem import Argument, Problem, ProblemError, Sizes
 from fitness.protocol import EvaluationSettings
-from fitness.shares import FMA_PEAK, binding, mean_shares, strictest
+from fitness.shares import FMA_PEAK, binding, mean_shares, strictest, told
 from fitness.targets.cpp import CppTarget
 
 ROOT = Path(__file__).resolve().parents[2] / "experiments" / "problems"
@@ -157,3 +157,11 @@ def test_the_strictest_share_is_that_of_the_fastest_mover() -> None:
     assert strictest({PLAIN_COPY: 0.1, FMA_PEAK: 0.7}) == 0.7
     assert strictest({}) is None
     assert mean_shares([{PLAIN_COPY: 0.5, FMA_PEAK: 1.0}, {PLAIN_COPY: 2.0}]) == pytest.approx({PLAIN_COPY: 1.0})
+
+
+def test_a_share_is_told_with_the_name_of_its_ceiling_the_binding_one_first() -> None:
+    shares = {STREAMING_COPY: 0.538, PLAIN_COPY: 0.832, FMA_PEAK: 0.1}
+    assert told(0.538, shares, PLAIN_COPY) == "83 % of plain copy (54 % of streaming copy, 10 % of FMA peak)"
+    assert told(0.97, {RANDOM_GATHER: 0.97}, RANDOM_GATHER) == "97 % of random gather"
+    assert told(0.5, {}, "").startswith("50 % of the device's measured bandwidth or FLOP rate")
+    assert told(None, {}, "") == ""
