@@ -37,6 +37,11 @@ class GpuCeilings:
     def bandwidth(self) -> float:
         return max(self.read, self.copy, self.write)
 
+    def moving(self, read: int, written: int) -> float:
+        """Seconds to read and write so many bytes: as much as there is of both at the rate of a copy, the rest at its own."""
+        both = min(read, written)
+        return 2 * both / self.copy + (read - both) / max(self.read, self.copy) + (written - both) / max(self.write, self.copy)
+
     def rate(self, dtype: str) -> float:
         """The fastest arithmetic that a kernel allowed to compute in `dtype` may use."""
         return float(getattr(self, dtype))

@@ -187,9 +187,9 @@ class GpuSitting:
 
     # -- one checked batch ---------------------------------------------------------------------------------------------------------
 
-    def call(self, lane: GpuLane, case: GpuCase) -> float:
-        """One checked call. Raises `Refused`."""
-        return self._batch(lane, [case])
+    def call(self, lane: GpuLane, case: GpuCase | tuple[GpuSupply, Sizes]) -> float:
+        """One checked call; on a case of `GpuSupply.timed` on one that is drawn for it. Raises `Refused`."""
+        return self._batch(lane, [case] if isinstance(case, GpuCase) else case[0].pool(case[1], 1))
 
     def prove(self, lane: GpuLane, cases: Sequence[GpuCase]) -> None:
         """Checked calls on cases of one shape, revealed together. Raises `Refused`."""

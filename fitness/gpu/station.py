@@ -149,13 +149,16 @@ class GpuStation:
         return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), dtype)
 
     def roof(self, sizes: Sizes) -> float:
-        """Seconds of one batched call at the roofline: the device's ceilings are within reach, so this is the floor; where rows are
-        picked at random, no less than that takes at its own measured rate."""
+        """Seconds of one batched call at the roofline: what its bytes take at the rates of reading, writing and copying in the mixture that
+        the problem has, or its operations where they take longer. Where rows are picked at random, no less than that takes at its own
+        measured rate. The `floor` beneath it has all bytes at the best of these rates: it serves to refuse impossible times."""
+        total, written = self.problem.bytes_moved(sizes), sum(output.nbytes(sizes) for output in self.problem.outputs)
+        least = max(self.floor(sizes), self.ceilings.moving(max(0, total - written), min(total, written)))
         if self.problem.gather is None:
-            return self.floor(sizes)
+            return least
         table = next(argument for argument in self.problem.inputs if argument.name == self.problem.gather[0])
         rows = table.shape(sizes)[0]
-        return max(self.floor(sizes), self.problem.bytes_moved(sizes) / gather_rate(table.nbytes(sizes) // rows, rows))
+        return max(least, total / gather_rate(table.nbytes(sizes) // rows, rows))
 
     def arithmetic(self, sizes: Sizes) -> float:
         """Seconds of the problem's operations alone: part of the floor here, never asked for apart."""

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,13 @@ def sanitize(archive: Path, number: int, case: GpuCase, sandbox: Sandbox | None)
     tool = find_tool("compute-sanitizer")
     if tool is None:
         return None, "compute-sanitizer is not installed"
-    for check in CHECKS:
-        done = watched([str(tool), "--tool", check, "--error-exitcode", str(FOUND), "--print-limit", "3"], archive, number, case, sandbox)
+
+    def checked(check: str) -> Watched:
+        return watched([str(tool), "--tool", check, "--error-exitcode", str(FOUND), "--print-limit", "3"], archive, number, case, sandbox)
+
+    with ThreadPoolExecutor(len(CHECKS)) as side_by_side:  # starting the tool is most of what it takes
+        ended = list(side_by_side.map(checked, CHECKS))
+    for check, done in zip(CHECKS, ended, strict=True):
         if done.status in (FOUND, FAILED):
             found = _FINDING.findall(done.output)
             text = f"compute-sanitizer ({check}) on shape {case.label}: {'; '.join(found[:3]) or done.output.strip()[-600:]}"

@@ -1,14 +1,15 @@
 """Convolution as one matrix product per tap, accumulated: positions of all sequences down, filters across, channels summed over.
 
 As it stands: a program a tile, x read where it lies. Reads that are moved by a tap are not aligned, so they go element by element; the
-other way packs x position by position into the workspace first, so that every read of a tap is a row of channels.
+other ways pack x position by position into the workspace first, so that every read of a tap is a row of channels.
 """
 
 import triton
 import triton.language as tl
 
-# 0: x where it lies; 1: x packed as (batch, padded length, channels) first.
-ALGORITHM = 0  # evo: {0, 1}
+# 0: x where it lies; 1: x packed as (batch, padded length, channels) first; 2: every program packs a tile of a sequence for itself, into
+# room of its own that stays in the L2 cache, and multiplies it at once.
+ALGORITHM = 0  # evo: {0, 1, 2}
 # Positions and channels of a tile.
 TILE_P = 64  # evo: {64, 128, 256}
 TILE_C = 32  # evo: {32, 64, 128}
@@ -27,7 +28,9 @@ AHEAD = tl.constexpr(0)  # evo: {0, 1}
 NUM_STAGES = 3  # evo: {2, 3, 4}
 # evo: require ALGORITHM == 0 or NUM_STAGES * TILE_C * (TILE_P + 256) * 2 <= 232000
 # Positions that a program packs.
-PACK_P = 64  # evo: {32, 64, 128}
+PACK_P = 64  # evo: {64, 128, 256}
+# Programs that pack for themselves.
+PROGRAMS = 264  # evo: {132, 264, 396, 528}
 # Parts of the batch that are packed and multiplied one after the other, each in the room of the one before, so that it stays in the L2
 # cache.
 CHUNKS = 1  # evo: {1, 2, 4, 8}
@@ -152,28 +155,85 @@ def from_packed(
         stored(y, three, b, t, inside, o + 2 * N, FILTERS, LENGTH)
 
 
+@triton.jit
+def tile_by_tile(
+    x, packed, y, items, tiles, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr,
+    TAPS: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """packed: w, then from OFFSET on the rooms of the programs, of M positions and those of half a filter at either end."""
+    half: tl.constexpr = TAPS // 2
+    chunks: tl.constexpr = (CHANNELS + K - 1) // K
+    mine = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+    room = packed.to(tl.pointer_type(tl.float16)) + OFFSET + mine * ((M + 2 * half) * CHANNELS)
+    i, c = tl.arange(0, M), tl.arange(0, WIDE)
+    o = tl.program_id(1) * (PARTS * N) + tl.arange(0, N)
+    for item in tl.range(tl.program_id(0), items, tl.num_programs(0)):
+        b, first = (item // tiles).to(INDEX), item % tiles * M
+        t, source = first + i, x + b * (CHANNELS * LENGTH) + c * LENGTH
+        inside = t < LENGTH
+        value = tl.load(source[None, :] + t[:, None], mask=inside[:, None] & (c < CHANNELS)[None, :], other=0.0)
+        tl.store(room + (half + i)[:, None] * CHANNELS + c[None, :], value, mask=(c < CHANNELS)[None, :])
+        for row in tl.static_range(half):
+            before, after = first - half + row + c * 0, first + M + row + c * 0
+            one = tl.load(source + before, mask=(c < CHANNELS) & (before >= 0), other=0.0)
+            other = tl.load(source + after, mask=(c < CHANNELS) & (after < LENGTH), other=0.0)
+            tl.store(room + row * CHANNELS + c, one, mask=c < CHANNELS)
+            tl.store(room + (half + M + row) * CHANNELS + c, other, mask=c < CHANNELS)
+        tl.debug_barrier()
+        rows = room + i[:, None] * CHANNELS + tl.arange(0, K)[None, :]
+        one, two, three = tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32)
+        for step in tl.range(0, TAPS * chunks, num_stages=STAGES):
+            tap, begin = step // chunks, step % chunks * K
+            mask = inside[:, None] & (begin + tl.arange(0, K) < CHANNELS)[None, :]
+            left = tl.load(rows + (tap * CHANNELS + begin), mask=mask, other=0.0)
+            one = tl.dot(left, weights(packed, tap, begin, o, FILTERS, CHANNELS, TAPS, K, True), one)
+            if PARTS > 1:
+                two = tl.dot(left, weights(packed, tap, begin, o + N, FILTERS, CHANNELS, TAPS, K, True), two)
+            if PARTS > 2:
+                three = tl.dot(left, weights(packed, tap, begin, o + 2 * N, FILTERS, CHANNELS, TAPS, K, True), three)
+        stored(y, one, b, t, inside, o, FILTERS, LENGTH)
+        if PARTS > 1:
+            stored(y, two, b, t, inside, o + N, FILTERS, LENGTH)
+        if PARTS > 2:
+            stored(y, three, b, t, inside, o + 2 * N, FILTERS, LENGTH)
+        tl.debug_barrier()
+
+
 def room_for_weights(channels, filters, taps):
     return triton.cdiv(2 * taps * channels * filters, 256) * 256
 
 
 def workspace(batch, channels, filters, length, taps):
     inputs_ = 2 * triton.cdiv(batch, CHUNKS) * channels * (length + taps // 2 * 2) if ALGORITHM == 1 else 0
-    return room_for_weights(channels, filters, taps) + inputs_
+    across = triton.cdiv(filters, width(filters) * PARTS.value)
+    rooms = 2 * PROGRAMS * across * (TILE_P + taps // 2 * 2) * channels if ALGORITHM == 2 else 0
+    return room_for_weights(channels, filters, taps) + inputs_ + rooms
+
+
+def width(filters):
+    """Of one of PARTS tiles of filters."""
+    return min(128, max(16, triton.next_power_of_2(triton.cdiv(filters, PARTS.value))))
 
 
 def launch(x, w, y, workspace):
     batch, channels, length = x.shape
     filters, _, taps = w.shape
-    n = min(128, max(16, triton.next_power_of_2(triton.cdiv(filters, PARTS.value))))
+    n = width(filters)
     index = tl.int32 if max(x.numel(), y.numel()) < 2**30 else tl.int64
     across = triton.cdiv(filters, n * PARTS.value)
-    if PACK_WEIGHTS == 1 or ALGORITHM == 1:
+    if PACK_WEIGHTS == 1 or ALGORITHM > 0:
         weights_packed[(triton.cdiv(taps * channels * filters, 256),)](w, workspace, filters, channels, taps, 256, num_warps=4)
     if ALGORITHM == 0:
         given = workspace if PACK_WEIGHTS == 1 else w
         where_it_lies[(triton.cdiv(batch * length, TILE_P), across)](
             x, given, y, batch * length, channels, filters, length, taps, TILE_P, n, TILE_C, PACK_WEIGHTS == 1, index,
             num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
+        )  # fmt: skip
+    elif ALGORITHM == 2:
+        tiles, offset = triton.cdiv(length, TILE_P), room_for_weights(channels, filters, taps) // 2
+        tile_by_tile[(min(PROGRAMS, batch * tiles), across)](
+            x, workspace, y, batch * tiles, tiles, offset, channels, filters, length, taps, TILE_P, n, TILE_C,
+            triton.next_power_of_2(channels), NUM_STAGES, index, num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
         )  # fmt: skip
     else:
         offset = room_for_weights(channels, filters, taps) // 2

@@ -11,7 +11,7 @@ LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first"}
 # Logits that share a maximum, and so one exponential to move their sum to a new one: 1 lane; 8 neighbours, which are in one thread;
 # 0: the whole tile.
 SHARED = tl.constexpr(1)  # evo: {0, 1, 8, 16}
-# Exponentials to base 2: one multiply-add before each.
+# Exponentials to base 2, of logits that are scaled for it where they are loaded.
 BASE_TWO = tl.constexpr(0)  # evo: {0, 1}
 # 0: a tile's maximum is joined with the one so far before anything is summed; 1: only where a tile exceeds it are sums moved.
 RARELY = tl.constexpr(0)  # evo: {0, 1}
@@ -20,16 +20,19 @@ RARELY = tl.constexpr(0)  # evo: {0, 1}
 
 @triton.jit
 def below(v, top):
-    """exp(v - top)"""
+    """exp(v - top), of what `loaded` returned"""
     if BASE_TWO == 1:
-        return tl.exp2(v * 1.4426950408889634 - top * 1.4426950408889634)
+        return tl.exp2(v - top)
     else:
         return tl.exp(v - top)
 
 
 @triton.jit
 def loaded(x, start, at, classes):
-    return tl.load(x + start + at, mask=at < classes, other=-float("inf"), eviction_policy=LOAD_POLICY).to(tl.float32)
+    v = tl.load(x + start + at, mask=at < classes, other=-float("inf"), eviction_policy=LOAD_POLICY).to(tl.float32)
+    if BASE_TWO == 1:
+        v *= 1.4426950408889634
+    return v
 
 
 @triton.jit
@@ -90,6 +93,8 @@ def rows_online(x, label, loss, classes, SIZE: tl.constexpr, STAGES: tl.constexp
             top, total = by_neighbours(x, start, classes, SIZE, STAGES)
         best = tl.max(top, axis=0)
         summed = tl.sum(total * below(top, best), axis=0)
+    if BASE_TWO == 1:
+        best *= 0.6931471805599453
     picked = tl.load(x + start + tl.load(label + row)).to(tl.float32)
     tl.store(loss + row, tl.log(summed) + best - picked)
 
