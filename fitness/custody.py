@@ -7,6 +7,7 @@ import fcntl
 import os
 import resource
 import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from archive.evaluation import Outcome
@@ -17,8 +18,8 @@ from fitness.failure import RunnerFailure
 from fitness.guard import Guard
 from fitness.possession import undisturbed
 from fitness.program import Program
-from fitness.runner import MOAT
-from fitness.slots import Slot
+from fitness.runner import MOAT, MOST_DESCRIPTORS
+from fitness.slots import Buffer, Slot
 
 __all__ = ["Custody"]
 
@@ -83,34 +84,41 @@ class Custody(Guard):
                 raise verdicts.out_of_memory("load", needed, self._terms.memory, "asked through workspace() for")
             return needed
 
-    def attach(self, slot: Slot) -> None:
-        """Maps a slot into the runner, empty: inputs that are in it already are taken out for the while."""
-        if id(slot) in self._attached:
-            return
-        self._nothing_revealed(but=slot)
-        hidden = slot.conceal()
-        buffers = [
-            {"role": b.role, "offset": b.offset, "length": b.length, "nbytes": b.nbytes, "dtype": b.dtype, "shape": list(b.shape)}
-            for b in slot.buffers
-        ]
-        self._mapped += slot.nbytes
+    def attach(self, *slots: Slot) -> None:
+        """Maps slots into the runner, empty: inputs that are in one already are taken out for the while. The fewer times it is asked, the
+        less it costs."""
+        new = [slot for slot in slots if id(slot) not in self._attached]
+        while new:
+            count = 1
+            while count < len(new) and sum(len(slot.buffers) for slot in new[: count + 1]) <= MOST_DESCRIPTORS:
+                count += 1
+            self._attach(new[:count])
+            del new[:count]
+
+    def _attach(self, slots: Sequence[Slot]) -> None:
+        self._nothing_revealed(but=slots)
+        hidden = [slot.conceal() for slot in slots]
+        buffers = [buffer for slot in slots for buffer in slot.buffers]
+        self._mapped += sum(slot.nbytes for slot in slots)
         self._moats += 2 * MOAT * len(buffers)
-        self._largest = max(self._largest, *(b.length for b in slot.buffers))
-        number = len(self._attached)
+        self._largest = max(self._largest, *(buffer.length for buffer in buffers))
+        first = len(self._attached)
+        question = [_described(number, slot) for number, slot in enumerate(slots, start=first)]
         with self._judged("load"):
             self._bound_address_space()
-            question = {"slot": number, "sizes": list(slot.sizes.values()), "buffers": buffers}
-            answer = self._ask("attach", question, [buffer.fd for buffer in slot.buffers])
-            self._note_places(slot, answer.get("addresses"))
-        self._attached[id(slot)] = (number, slot)  # the slot is kept, so that its id stays its own
-        if hidden is not None:
-            slot.reveal(hidden)
-            slot.poison()
+            answer = self._ask("attach", {"slots": question}, [buffer.fd for buffer in buffers])
+            self._note_places(buffers, answer.get("addresses"))
+        for number, slot in enumerate(slots, start=first):
+            self._attached[id(slot)] = (number, slot)  # the slot is kept, so that its id stays its own
+        for slot, inputs in zip(slots, hidden, strict=True):
+            if inputs is not None:
+                slot.reveal(inputs)
+                slot.poison()
 
-    def _note_places(self, slot: Slot, addresses: object) -> None:
+    def _note_places(self, buffers: Sequence[Buffer], addresses: object) -> None:
         """Where the runner says it mapped the arguments; only ever used to word a message."""
-        if isinstance(addresses, list) and len(addresses) == len(slot.buffers) and all(isinstance(a, int) for a in addresses):
-            places = [(f"{b.role} `{b.name}`", a, b.nbytes) for b, a in zip(slot.buffers, addresses, strict=True)]
+        if isinstance(addresses, list) and len(addresses) == len(buffers) and all(isinstance(a, int) for a in addresses):
+            places = [(f"{b.role} `{b.name}`", a, b.nbytes) for b, a in zip(buffers, addresses, strict=True)]
             self._places = [*places, *self._places][:64]
 
     def _ask(self, what: str, message: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -124,10 +132,10 @@ class Custody(Guard):
         self._rest()
         return answer
 
-    def _nothing_revealed(self, but: Slot | None = None) -> None:
+    def _nothing_revealed(self, but: Collection[Slot] = ()) -> None:
         """A thawed runner sees every slot it has attached: none but the one it is called with may hold inputs to come."""
         for _number, slot in self._attached.values():
-            if slot.pending and slot is not but:
+            if slot.pending and slot not in but:
                 raise ValueError("a slot was filled ahead of its call; fill one slot, call with it, then fill the next")
 
     # -- calls ----------------------------------------------------------------------------------------------------------------
@@ -136,7 +144,7 @@ class Custody(Guard):
         """One call; its `seconds` still hold what the protocol takes."""
         begin = time.perf_counter_ns()
         self.attach(slot)
-        self._nothing_revealed(but=slot)
+        self._nothing_revealed(but=(slot,))
         process, channel = self.process, self._channel
         number = self._attached[id(slot)][0]
         slot.pending = False
@@ -183,6 +191,15 @@ class Custody(Guard):
             waited_seconds=1e-9 * waited,
             framework_seconds=1e-9 * (time.perf_counter_ns() - begin - wall),
         )
+
+
+def _described(number: int, slot: Slot) -> dict[str, Any]:
+    """What a runner is told of a slot; it maps the buffers' descriptors in their order."""
+    buffers = [
+        {"role": b.role, "offset": b.offset, "length": b.length, "nbytes": b.nbytes, "dtype": b.dtype, "shape": list(b.shape)}
+        for b in slot.buffers
+    ]
+    return {"slot": number, "sizes": list(slot.sizes.values()), "buffers": buffers}
 
 
 def _copied(program: Program) -> int:

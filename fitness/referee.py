@@ -51,10 +51,10 @@ class Runner:
         """Bytes of workspace that the program asks for; 0 where it exports no `workspace`. At most the memory limit."""
         return self._custody.workspace_bytes(list(sizes.values()))
 
-    def attach(self, slot: Slot) -> None:
-        """Maps a slot into the runner. Done by `call` where it was not done before; do it ahead where that matters (before `Slot.fill`,
+    def attach(self, *slots: Slot) -> None:
+        """Maps slots into the runner. Done by `call` where it was not done before; do it ahead where that matters (before `Slot.fill`,
         else the inputs have to be hidden and copied back, lest the runner sees them before its clock starts)."""
-        self._custody.attach(slot)
+        self._custody.attach(*slots)
 
     def call(self, slot: Slot, timeout: float, *, stage: str = "verify") -> Call:
         """One call of the program on the slot. timeout: seconds. stage: for the diagnostic of a failure.

@@ -6,7 +6,7 @@ or stops the clock (`done`); every verdict is the referee's own. Descriptors: 3 
 It says hello, with its seccomp listener, before it is given anything. Control messages are JSON objects whose "id" the answer repeats:
   load   {kind, entry, arguments, sizes, …} + [program]   → {"ok": "loaded", "workspace": bool}
   size   {sizes: [int, …]}                                → {"workspace": bytes}
-  attach {slot, sizes, buffers: [...]} + one descriptor a buffer → {"addresses": [...]}
+  attach {slots: [{slot, sizes, buffers: [...]}, …]} + one descriptor a buffer → {"addresses": [...]}
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ WORD = 16
 """Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
 MOAT = 1 << 20
 """Bytes of inaccessible address space on either side of a buffer; a multiple of every page size."""
+MOST_DESCRIPTORS = 60
+"""That come with one message, unless a single slot has more."""
 _MAP_FIXED, _MAP_POPULATE = 0x10, 0x8000
 
 
@@ -208,14 +210,21 @@ class _Session:
             needed = 0 if self._program.workspace is None else int(self._program.workspace(*sizes))
             self._send({"id": message["id"], "workspace": needed})
         elif message["op"] == "attach":
-            writable = [buffer["role"] != "input" for buffer in message["buffers"]]
-            lengths = [buffer["length"] for buffer in message["buffers"]]
-            addresses = [self._memory.place(fd, n, writable=w) for fd, n, w in zip(fds, lengths, writable, strict=True)]
-            for fd in fds:
-                os.close(fd)
-            self._calls[message["slot"]] = self._program.bind(message, addresses)
-            payloads = [address + buffer["offset"] for address, buffer in zip(addresses, message["buffers"], strict=True)]
-            self._send({"id": message["id"], "addresses": payloads})
+            self._send({"id": message["id"], "addresses": self._attach(message["slots"], fds)})
+
+    def _attach(self, slots: list[dict[str, Any]], fds: list[int]) -> list[int]:
+        """Maps the slots' buffers; returns the payloads' addresses."""
+        assert self._program is not None
+        payloads = []
+        left = iter(fds)
+        for slot in slots:
+            buffers = slot["buffers"]
+            addresses = [self._memory.place(next(left), b["length"], writable=b["role"] != "input") for b in buffers]
+            self._calls[slot["slot"]] = self._program.bind(slot, addresses)
+            payloads += [address + buffer["offset"] for address, buffer in zip(addresses, buffers, strict=True)]
+        for fd in fds:
+            os.close(fd)
+        return payloads
 
     def _receive(self) -> tuple[dict[str, Any], list[int]]:
         data, ancillary, _flags, _address = self._control.recvmsg(1 << 16, socket.CMSG_SPACE(64 * 4))

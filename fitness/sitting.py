@@ -211,11 +211,11 @@ class Sitting:
         try:
             slot = self._slot(lane, case)
         except RunnerFailure as failure:  # workspace() is the candidate's code too
-            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case)) from failure
+            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case.label, case.distribution)) from failure
         begin = time.perf_counter()
         late = slot.late_write(look=False)  # poisoning it looks closely
         if late is not None:
-            raise Refused(lane.name, Outcome.REJECTED, _placed(late, case))
+            raise Refused(lane.name, Outcome.REJECTED, _placed(late, case.label, case.distribution))
         slot.fill(case.inputs)
         checked = not lane.trusted or case.number not in lane.seen
         if checked or slot.nbytes < self._cold:
@@ -224,7 +224,7 @@ class Sitting:
         try:
             call = lane.runner.call(slot, self.call_timeout)
         except RunnerFailure as failure:
-            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case)) from failure
+            raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, case.label, case.distribution)) from failure
         finally:
             returned = time.perf_counter()
             self.cost["fill"] += filled - begin
@@ -233,7 +233,7 @@ class Sitting:
         if checked and lane.judged:
             broken = slot.guards_broken()
             if broken is not None:
-                raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case))
+                raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case.label, case.distribution))
             wrong = judge(self._problem, case, slot.outputs)
             if wrong is not None:
                 raise Refused(lane.name, Outcome.WRONG, wrong)
@@ -263,26 +263,38 @@ class Sitting:
         return slots[lane.turn % len(slots)]
 
     def _slot(self, lane: Lane, case: Case) -> Slot:
-        slots = lane.slots.get(case.label)
-        if slots is None:
+        if case.label not in lane.slots:
             begin = time.perf_counter()
-            needed = lane.runner.workspace_bytes(case.sizes)
-            lane.workspace += needed * self._pool.count(case.sizes)
-            memory = self._referee.terms.memory
-            if lane.workspace > memory:
-                raise out_of_memory("load", lane.workspace, memory, "asked through workspace(), over all shapes, for")
-            slots = lane.slots[case.label] = self._pool.rotation(case.sizes, needed)
-            for slot in slots:
-                lane.runner.attach(slot)  # while it is empty: what a call reveals must not be mapped before its clock starts
+            small = self._problem.small_shapes
+            self._map(lane, small if case.sizes in small else (case.sizes,))
             self.cost["map"] += time.perf_counter() - begin
         lane.turn += 1
         return self._current(lane, case)
 
+    def _map(self, lane: Lane, shapes: Iterable[Sizes]) -> None:
+        """Gives the lane slots of these shapes, mapped while empty: what a call reveals must not be mapped before its clock starts."""
+        new: list[Slot] = []
+        for sizes in shapes:
+            label = shape_label(sizes)
+            if label in lane.slots:
+                continue
+            try:
+                needed = lane.runner.workspace_bytes(sizes)
+            except RunnerFailure as failure:
+                raise Refused(lane.name, failure.outcome, _placed(failure.diagnostic, label)) from failure
+            lane.workspace += needed * self._pool.count(sizes)
+            memory = self._referee.terms.memory
+            if lane.workspace > memory:
+                raise out_of_memory("load", lane.workspace, memory, "asked through workspace(), over all shapes, for")
+            lane.slots[label] = self._pool.rotation(sizes, needed)
+            new += lane.slots[label]
+        lane.runner.attach(*new)
 
-def _placed(diagnostic: Diagnostic, case: Case) -> Diagnostic:
-    """The diagnostic with the shape it happened on."""
+
+def _placed(diagnostic: Diagnostic, label: str, distribution: str | None = None) -> Diagnostic:
+    """The diagnostic with the shape it happened on, and the data where there were any."""
     if "shape" in diagnostic.details:
         return diagnostic
-    message = f"{diagnostic.message} (on shape {case.label}, {case.distribution} data)"
-    details = {**diagnostic.details, "shape": case.label, "distribution": case.distribution}
-    return Diagnostic(diagnostic.stage, diagnostic.reason, message, details)
+    known = {"shape": label} if distribution is None else {"shape": label, "distribution": distribution}
+    where = f"(on shape {label})" if distribution is None else f"(on shape {label}, {distribution} data)"
+    return Diagnostic(diagnostic.stage, diagnostic.reason, f"{diagnostic.message} {where}", {**diagnostic.details, **known})

@@ -222,7 +222,7 @@ class Slot:
         hidden = [buffer.array.copy() for buffer in self._inputs] if self.pending else None
         if self._written:
             for buffer in self._inputs:
-                buffer.array.fill(0)
+                library().blank(buffer.array)
             self.pending = self._written = False
         return hidden
 

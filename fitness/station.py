@@ -169,12 +169,12 @@ class Station:
         What the case maker has delivered comes first; what is not there yet is made here, from the other end.
         """
         secret = random.SystemRandom()
-        left = set(range(self._timed))
+        left = {index: self.supply.to_time(sizes, index) for index in range(self._timed)}
         while left:
             self._collect()
-            ready = [index for index in left if self.supply.has(self.supply.to_time(sizes, index))]
+            ready = [index for index, wanted in left.items() if self.supply.has(wanted)]
             index = secret.choice(ready) if ready else max(left)
-            left.remove(index)
+            del left[index]
             yield self.supply.timed(sizes, index)
 
     def _collect(self) -> None:

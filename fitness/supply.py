@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fitness.inputs import DISTRIBUTIONS, Case, make_case
@@ -23,10 +23,10 @@ class Wanted:
     sizes: Sizes
     distribution: str
     index: int
+    key: tuple[str, str, str, int] = field(init=False, repr=False)
 
-    @property
-    def key(self) -> tuple[str, str, str, int]:
-        return self.purpose, shape_label(self.sizes), self.distribution, self.index
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.purpose, shape_label(self.sizes), self.distribution, self.index))
 
 
 def default_memory() -> int:

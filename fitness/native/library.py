@@ -101,6 +101,10 @@ class NativeLibrary:
         pattern = poison_word(array.dtype) * (0xFFFFFFFFFFFFFFFF // (256**width - 1))
         self._c.evo_fill(_address(array, writable=True), pattern, array.nbytes)
 
+    def blank(self, array: Array) -> None:
+        """Fills with zeros, past the caches."""
+        self._c.evo_fill(_address(array, writable=True), 0, array.nbytes)
+
     def poisoned(self, array: Array) -> int:
         """Elements that still hold the poison."""
         return int(self._c.evo_count(_address(array), poison_word(array.dtype), array.size, array.dtype.itemsize))
