@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import os
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fitness.gpu import sass, wire
-from fitness.gpu.plan import Launches
+from fitness.gpu.plan import Launches, archive
 
 __all__ = ["load_source", "serve", "unpack"]
 
@@ -93,11 +92,11 @@ def serve(channel: socket.socket, home: str, _message: dict[str, Any]) -> None:
     """Answers one request {source, backend, arch, warp, cases: [{arguments: [{dtype, shape} | null]}]}."""
     request, _ = wire.receive(channel)
     try:
-        facts, archive = _build(request, Path(home))
+        facts, built = _build(request, Path(home))
     except BaseException as error:
         wire.send(channel, {"error": _explain(error), "kind": type(error).__name__})
         return
-    fd = wire.blob(archive)
+    fd = wire.blob(built)
     wire.send(channel, {"ok": True, **facts}, [fd])
     os.close(fd)
 
@@ -132,7 +131,7 @@ def _build(request: dict[str, Any], home: Path) -> tuple[dict[str, Any], bytes]:
     if why_not:
         _warm_launchers(recorder.kernels)
         return facts, _packed(home, file)
-    return facts, _planned({"kernels": utils.kernels, "cases": cases}, utils.images)
+    return facts, archive({"kernels": utils.kernels, "cases": cases}, utils.images)
 
 
 def _launched(module: Any, case: dict[str, Any], utils: Launches) -> tuple[int, list[dict[str, Any]]]:
@@ -153,17 +152,6 @@ def _bytes(case: dict[str, Any]) -> list[int]:
     import torch
 
     return [math.prod(a["shape"]) * getattr(torch, a["dtype"]).itemsize for a in case["arguments"]]
-
-
-def _planned(plan: dict[str, Any], images: list[bytes]) -> bytes:
-    """What a launcher needs, and nothing that is run on a host."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in (("plan.json", json.dumps(plan).encode()), *((f"{i}.cubin", image) for i, image in enumerate(images))):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def _read(kernel: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -212,9 +200,9 @@ def _packed(home: Path, file: Path) -> bytes:
     return stream.getvalue()
 
 
-def unpack(archive: bytes, home: Path) -> Path:
+def unpack(content: bytes, home: Path) -> Path:
     """Unpacks what a build left into a folder of one's own; returns the kernel's file."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         tar.extractall(home, filter="data")
     for group in (home / "triton").rglob("__grp__*"):
         group.write_text(group.read_text().replace(ELSEWHERE, str(home)))

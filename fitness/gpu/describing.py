@@ -9,7 +9,7 @@ from archive.tunables import Value
 from fitness.problem import Problem
 from fitness.targets.tiles import tile_elements
 
-__all__ = ["occupancy", "profile"]
+__all__ = ["hosted_profile", "occupancy", "profile"]
 
 WARPS, REGISTERS, SHARED, BLOCKS = 64, 65536, 228 << 10, 32
 """Of one multiprocessor of compute capability 9.0."""
@@ -47,6 +47,23 @@ def profile(facts: dict[str, Any], kernel: Kernel, problem: Problem | None) -> d
     for name in ("memory_pattern", "compute_pattern", "load_bytes", "store_bytes", "atomics", "barriers", "instructions"):
         found[name] = code.get(name, "" if name.endswith("pattern") else 0)
     found["planned"] = not facts.get("why_no_plan")
+    found["tile_elements"] = tile_elements(kernel.values)
+    found["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
+    return found | {f"tunable.{name}": value for name, value in kernel.values.items()}
+
+
+def hosted_profile(code: dict[str, Any], kernel: Kernel, problem: Problem | None) -> dict[str, Value]:
+    """The same facts about a file whose launches are not known before it runs: of all its machine code, with THREADS (a tunable; 256
+    without it) for the block, and nothing about grids."""
+    threads = kernel.values.get("THREADS", 256)
+    warps, registers, shared = max(1, int(threads) // 32), int(code.get("registers", 0)), int(code.get("static_shared", 0))
+    found: dict[str, Value] = {
+        "kernels": 0, "programs": 0, "elements_per_program": 0, "warps": warps, "stages": 0, "registers": registers,
+        "spills": code.get("spill_instructions", 0), "shared_bytes": shared, "occupancy": occupancy(registers, warps, shared),
+    }  # fmt: skip
+    for name in ("memory_pattern", "compute_pattern", "load_bytes", "store_bytes", "atomics", "barriers", "instructions"):
+        found[name] = code.get(name, "" if name.endswith("pattern") else 0)
+    found["planned"] = False
     found["tile_elements"] = tile_elements(kernel.values)
     found["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
     return found | {f"tunable.{name}": value for name, value in kernel.values.items()}

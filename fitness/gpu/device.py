@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 
-__all__ = ["ARCHITECTURES", "GpuDevice", "clocks", "count_gpus", "find_gpu", "installed"]
+__all__ = ["ARCHITECTURES", "GpuDevice", "clocks", "count_gpus", "find_gpu", "installed", "multiprocessors"]
 
 ARCHITECTURES: dict[str, tuple[str, int | str, int]] = {
     "sm_80": ("cuda", 80, 32), "sm_86": ("cuda", 86, 32), "sm_89": ("cuda", 89, 32), "sm_90": ("cuda", 90, 32), "sm_100": ("cuda", 100, 32),
@@ -87,6 +88,25 @@ def clocks() -> dict[str, str]:
         return {}
     said = [part.strip() for part in done.stdout.strip().split(",")]
     return dict(zip(CLOCKS, said, strict=True)) if done.returncode == 0 and len(said) == len(CLOCKS) else {}
+
+
+_ASK = """
+import ctypes
+cuda, count, device = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int()
+assert cuda.cuInit(0) == 0 and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0
+assert cuda.cuDeviceGetAttribute(ctypes.byref(count), 16, device) == 0
+print(count.value)
+"""
+
+
+@functools.cache
+def multiprocessors() -> int:
+    """Of the first GPU; 0 without one. The driver is asked in a process of its own, so that this one stays without it."""
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", _ASK], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else 0
 
 
 def absent(architecture: str) -> GpuDevice:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
-    "TORCH_NAMES", "CudaError", "Function", "Mapping", "allocate", "context", "export", "filled", "forget", "function",
-    "host_address", "import_", "launch", "load_module", "plain", "put", "stream", "synchronize", "tensor", "unload_module",
-    "unmap",
+    "TORCH_NAMES", "CudaError", "Extents", "Function", "LaunchAttribute", "Mapping", "allocate", "context", "copy_later", "export",
+    "fill_later", "filled", "forget", "function", "host_address", "import_", "launch", "load_module", "plain", "put", "stream",
+    "synchronize", "tensor", "unload_module", "unmap",
 ]  # fmt: skip
 
 _PINNED, _DEVICE, _POSIX_FD, _READ_WRITE = 1, 1, 1, 3
@@ -198,28 +199,34 @@ def unload_module(module: int) -> None:
     _call("cuModuleUnload", ctypes.c_void_p(module))
 
 
+Extents = tuple[int, int, int]
+LaunchAttribute = tuple[int, Sequence[int]]
+"""Number and words of an attribute of a launch; the driver's numbers (CUlaunchAttributeID) are the runtime's."""
+
+
 class Function:
-    """A kernel of a loaded module and how it is launched: threads a block, dynamic shared bytes, blocks a cluster."""
+    """A kernel of a loaded module and how it is launched: threads a block, dynamic shared bytes, attributes of the launch."""
 
-    __slots__ = ("clusters", "cooperative", "handle", "shared", "threads")
+    __slots__ = ("attributes", "block", "handle", "shared")
 
-    def __init__(self, handle: int, threads: int, shared: int, clusters: int, cooperative: bool) -> None:
-        self.handle, self.threads, self.shared, self.clusters, self.cooperative = handle, threads, shared, clusters, cooperative
+    def __init__(self, handle: int, block: Extents, shared: int, attributes: Sequence[LaunchAttribute]) -> None:
+        self.handle, self.block, self.shared = handle, block, shared
+        self.attributes = (_Attribute * len(attributes))()
+        for place, (number, words) in zip(self.attributes, attributes, strict=True):
+            place.id = number
+            place.value[: len(words)] = list(words)
 
 
-_MAX_DYNAMIC_SHARED, _NON_PORTABLE_CLUSTER = 8, 14
-_SHARED_WITHOUT_ASKING = 48 << 10
-_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _SPREAD = 2, 4, 5, 1
-
-
-def function(module: int, name: str, threads: int, shared: int = 0, clusters: int = 1, cooperative: bool = False) -> Function:
+def function(
+    module: int, name: str, block: Extents = (1, 1, 1), shared: int = 0, *, attributes: Sequence[LaunchAttribute] = (),
+    settings: Sequence[tuple[int, int]] = (),
+) -> Function:  # fmt: skip
+    """settings: numbers (CUfunction_attribute) and values of the function's own attributes."""
     made = ctypes.c_void_p()
     _call("cuModuleGetFunction", ctypes.byref(made), ctypes.c_void_p(module), name.encode())
-    if shared > _SHARED_WITHOUT_ASKING:
-        _call("cuFuncSetAttribute", made, _MAX_DYNAMIC_SHARED, shared)
-    if clusters > 8:
-        _call("cuFuncSetAttribute", made, _NON_PORTABLE_CLUSTER, 1)
-    return Function(int(made.value or 0), threads, shared, clusters, cooperative)
+    for number, value in settings:
+        _call("cuFuncSetAttribute", made, number, value)
+    return Function(int(made.value or 0), block, shared, attributes)
 
 
 class _Attribute(ctypes.Structure):
@@ -233,27 +240,25 @@ class _Launch(ctypes.Structure):
     )  # fmt: skip
 
 
-def launch(what: Function, grid: tuple[int, int, int], arguments: Any, on: int) -> None:
-    """One launch. arguments: a ctypes array of pointers to the values; may be longer than the kernel's parameters."""
-    x, y, z = grid
-    if what.clusters == 1 and not what.cooperative:
-        _call(
-            "cuLaunchKernel", ctypes.c_void_p(what.handle), x, y, z, what.threads, 1, 1, what.shared, ctypes.c_void_p(on), arguments, None
-        )
+def launch(what: Function, grid: Extents, arguments: Any, on: int) -> None:
+    """One launch of `grid` blocks. arguments: a ctypes array of pointers to the values; may be longer than the kernel's parameters."""
+    if not len(what.attributes):
+        place = ctypes.c_void_p(on)
+        _call("cuLaunchKernel", ctypes.c_void_p(what.handle), *grid, *what.block, what.shared, place, arguments, None)
         return
-    attributes = (_Attribute * 3)()
-    count = 0
-    if what.cooperative:
-        attributes[count].id, attributes[count].value[0] = _COOPERATIVE, 1
-        count += 1
-    if what.clusters != 1:
-        attributes[count].id = _CLUSTER
-        attributes[count].value[:3] = [what.clusters, 1, 1]
-        attributes[count + 1].id, attributes[count + 1].value[0] = _CLUSTER_POLICY, _SPREAD
-        count += 2
-    extents, block = (ctypes.c_uint * 3)(x * what.clusters, y, z), (ctypes.c_uint * 3)(what.threads, 1, 1)
-    config = _Launch(extents, block, what.shared, ctypes.c_void_p(on), attributes, count)
+    extents, block = (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*what.block)
+    config = _Launch(extents, block, what.shared, ctypes.c_void_p(on), what.attributes, len(what.attributes))
     _call("cuLaunchKernelEx", ctypes.byref(config), ctypes.c_void_p(what.handle), arguments, None)
+
+
+def fill_later(address: int, nbytes: int, byte: int, on: int) -> None:
+    """Queues a memset."""
+    _call("cuMemsetD8Async", ctypes.c_ulonglong(address), ctypes.c_ubyte(byte), ctypes.c_size_t(nbytes), ctypes.c_void_p(on))
+
+
+def copy_later(to: int, of: int, nbytes: int, on: int) -> None:
+    """Queues a copy within the device."""
+    _call("cuMemcpyDtoDAsync_v2", ctypes.c_ulonglong(to), ctypes.c_ulonglong(of), ctypes.c_size_t(nbytes), ctypes.c_void_p(on))
 
 
 class _Interface:

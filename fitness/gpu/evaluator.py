@@ -1,11 +1,12 @@
 """The cascade on a GPU: `fitness.measuring` with a GPU's station.
 
 What does not rest on a kernel's word: inputs, references, poison, guards and verdicts are the referee's, in allocations that the runner
-maps but does not own. A Triton file never reaches the device's process: it is run where it is built, on tensors without data, and what the
-device gets is machine code and a list of launches (`fitness.gpu.plan`). So no library can be called for the work, none of its host code is
-near the clock, nothing runs before the gate or behind the mark, and a call may depend on nothing but its arguments. Files whose launches
-cannot be written down, and CUDA files, are *hosted*: their host code runs in a single-use process, and the clock stops when the referee's
-own gather of sampled output words is through, which must still be the same when every output of the batch is checked.
+maps but does not own. A Triton or CUDA file never reaches the device's process: its host code is run where it is built, on tensors without
+data or on made-up addresses, and what the device gets is machine code and a list of launches (`fitness.gpu.plan`). So no library can be
+called for the work, none of its host code is near the clock, nothing runs before the gate or behind the mark, and a call may depend on
+nothing but its arguments. Files whose launches cannot be written down are *hosted*: their host code runs in a single-use process, and the
+clock stops when the referee's own gather of sampled output words is through, which must still be the same when every output of the batch
+is checked.
 
 What is not guaranteed: hosted code could call a library within what its allow-list leaves, or stay on the device after `done` and read
 what is filled in before the next `go` (the process is stopped meanwhile, its context is not); its device memory is limited only as far as
@@ -145,11 +146,11 @@ class GpuEvaluator(MeasuringEvaluator):
         return counters(artifact.path, 0, case, choose(self.settings.sandbox))
 
     def _held_out(self, prepared: Prepared) -> Artifact:
-        from fitness.targets.triton import TritonTarget
-
-        if isinstance(self.target, TritonTarget):
-            return self.target.build(prepared.kernel, held_out=True)
-        return self._artifact(prepared)
+        if not hasattr(self.target, "bound"):  # a target whose programs take any shape
+            return self._artifact(prepared)
+        target: Any = self.target
+        found: Artifact = target.build(prepared.kernel, held_out=True)
+        return found
 
     def _measure(self, prepared: Prepared, bar: Bar | None) -> Evaluation:
         evaluation = super()._measure(prepared, bar)

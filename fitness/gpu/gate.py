@@ -122,7 +122,7 @@ class Gate:
         self._page = Page(os.dup(fd))
         self._seen = ctypes.c_uint64(driver.host_address(self._page.address, PAGE))
         module = driver.load_module(image)
-        self._gate, self._mark = driver.function(module, "evo_gate", 1), driver.function(module, "evo_mark", 1)
+        self._gate, self._mark = driver.function(module, "evo_gate"), driver.function(module, "evo_mark")
         self._limit = ctypes.c_uint64(LIMIT_NS)
 
     def queue(self, serial: int, on: int) -> None:

@@ -28,15 +28,69 @@ from fitness.gpu.gate import Gate
 __all__ = ["Loaded", "serve"]
 
 
+_MAX_DYNAMIC_SHARED, _NON_PORTABLE_CLUSTER = 8, 14
+_SHARED_WITHOUT_ASKING = 48 << 10
+_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _SPREAD = 2, 4, 5, 1
+
+
 class _Call:
     """One launch with its parameters in place."""
 
-    __slots__ = ("_values", "function", "grid", "pointers")
+    __slots__ = ("_function", "_grid", "_pointers", "_values")
 
-    def __init__(self, function: driver.Function, grid: tuple[int, int, int], values: list[bytes]) -> None:
-        self.function, self.grid = function, grid
+    def __init__(self, function: driver.Function, grid: driver.Extents, values: list[bytes]) -> None:
+        self._function, self._grid = function, grid
         self._values = [ctypes.create_string_buffer(value, max(8, len(value))) for value in values]
-        self.pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in self._values))
+        self._pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in self._values))
+
+    def queue(self, on: int) -> None:
+        driver.launch(self._function, self._grid, self._pointers, on)
+
+
+class _Memset:
+    __slots__ = ("_address", "_byte", "_bytes")
+
+    def __init__(self, address: int, nbytes: int, byte: int) -> None:
+        self._address, self._bytes, self._byte = address, nbytes, byte
+
+    def queue(self, on: int) -> None:
+        driver.fill_later(self._address, self._bytes, self._byte, on)
+
+
+class _Copy:
+    __slots__ = ("_bytes", "_from", "_to")
+
+    def __init__(self, to: int, of: int, nbytes: int) -> None:
+        self._to, self._from, self._bytes = to, of, nbytes
+
+    def queue(self, on: int) -> None:
+        driver.copy_later(self._to, self._from, self._bytes, on)
+
+
+def _function(module: int, kernel: dict[str, Any]) -> driver.Function:
+    """A kernel of a plan: as a CUDA file launches it, or as Triton does."""
+    if "block" in kernel:
+        x, y, z = kernel["block"]
+        attributes = [(number, words) for number, words in kernel["attributes"]]
+        settings = [(number, value) for number, value in kernel["settings"]]
+        return driver.function(module, kernel["name"], (x, y, z), kernel["shared"], attributes=attributes, settings=settings)
+    attributes = [(_COOPERATIVE, [1])] if kernel["cooperative"] else []
+    if kernel["clusters"] != 1:
+        attributes += [(_CLUSTER, [kernel["clusters"], 1, 1]), (_CLUSTER_POLICY, [_SPREAD])]
+    settings = [(_MAX_DYNAMIC_SHARED, kernel["shared"])] if kernel["shared"] > _SHARED_WITHOUT_ASKING else []
+    if kernel["clusters"] > 8:
+        settings.append((_NON_PORTABLE_CLUSTER, 1))
+    return driver.function(module, kernel["name"], (kernel["threads"], 1, 1), kernel["shared"], attributes=attributes, settings=settings)
+
+
+def _bytes_of(kind: str, what: list[Any], addresses: list[int]) -> bytes:
+    """A parameter as the kernel reads it."""
+    if kind == "pieces":
+        return b"".join(_bytes_of(inner, rest, addresses) for inner, *rest in what[0])
+    if kind == "pointer":
+        index, offset = what
+        return int(addresses[index] + offset).to_bytes(8, "little")
+    return bytes.fromhex(what[0])
 
 
 class Loaded:
@@ -46,49 +100,50 @@ class Loaded:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             content = {member.name: tar.extractfile(member).read() for member in tar.getmembers() if member.isfile()}  # type: ignore[union-attr]
         self.plan = json.loads(content["plan.json"])
-        self.modules: list[int] = []
+        self.modules: dict[int, int] = {}
         self.functions: list[driver.Function] = []
         self.scratch = 0
         for index, kernel in enumerate(self.plan["kernels"]):
-            self.modules.append(driver.load_module(content[f"{index}.cubin"]))
-            self.functions.append(
-                driver.function(
-                    self.modules[-1], kernel["name"], kernel["threads"], kernel["shared"], kernel["clusters"], kernel["cooperative"]
-                )
-            )
+            image = kernel.get("image", index)
+            if image not in self.modules:
+                self.modules[image] = driver.load_module(content[f"{image}.cubin"])
+            self.functions.append(_function(self.modules[image], kernel))
         most = max((self._scratch_bytes(each) for case in self.plan["cases"] for each in case["launches"]), default=0)
         if most:
             self.scratch = driver.plain(most)
             driver.filled(self.scratch, most, 0)
-        self.calls: dict[tuple[int, int], list[_Call]] = {}
+        self.calls: dict[tuple[int, int], list[_Call | _Memset | _Copy]] = {}
 
     def _scratch_bytes(self, each: dict[str, Any]) -> int:
+        if "kernel" not in each:
+            return 0
         x, y, z = each["grid"]
         kernel = self.plan["kernels"][each["kernel"]]
-        return int(x * y * z * kernel["clusters"] * kernel["scratch"])
+        return int(x * y * z * kernel.get("clusters", 1) * kernel["scratch"])
 
-    def of(self, case: int, slot: int, addresses: list[int]) -> list[_Call]:
-        """The launches of one call. addresses: of the buffers in ABI order, then of the workspace (0 without one)."""
+    def of(self, case: int, slot: int, addresses: list[int]) -> list[_Call | _Memset | _Copy]:
+        """What one call queues. addresses: of the buffers in ABI order, then of the workspace (0 without one)."""
         made = self.calls.get((case, slot))
         if made is None:
-            made = [self._call(each, addresses) for each in self.plan["cases"][case]["launches"] if min(each["grid"]) > 0]
+            made = [self._call(each, addresses) for each in self.plan["cases"][case]["launches"] if min(each.get("grid", [1])) > 0]
             self.calls[case, slot] = made
         return made
 
-    def _call(self, each: dict[str, Any], addresses: list[int]) -> _Call:
-        values = []
-        for kind, *what in each["arguments"]:
-            if kind == "pointer":
-                index, offset = what
-                values.append((addresses[index] + offset).to_bytes(8, "little"))
-            else:
-                values.append(bytes.fromhex(what[0]))
+    def _call(self, each: dict[str, Any], addresses: list[int]) -> _Call | _Memset | _Copy:
+        if "memset" in each:
+            index, offset = each["memset"]
+            return _Memset(addresses[index] + offset, each["bytes"], each["byte"])
+        if "copy" in each:
+            (index, offset), (source, place) = each["copy"], each["from"]
+            return _Copy(addresses[index] + offset, addresses[source] + place, each["bytes"])
+        values = [_bytes_of(kind, what, addresses) for kind, *what in each["arguments"]]
         values += [self.scratch.to_bytes(8, "little"), bytes(8)]  # Triton's global and profiling scratch; ignored by kernels without
         x, y, z = each["grid"]
-        return _Call(self.functions[each["kernel"]], (x, y, z), values)
+        clusters = self.plan["kernels"][each["kernel"]].get("clusters", 1)
+        return _Call(self.functions[each["kernel"]], (x * clusters, y, z), values)
 
     def close(self) -> None:
-        for module in self.modules:
+        for module in self.modules.values():
             driver.unload_module(module)
         if self.scratch:
             driver.forget(self.scratch)
@@ -161,7 +216,7 @@ class _Session:
             self._gate.queue(serial, on)
         for launches in calls:
             for each in launches:
-                driver.launch(each.function, each.grid, each.pointers, on)
+                each.queue(on)
         if serial is not None:
             assert self._gate is not None
             self._gate.mark(serial, on)

@@ -1,19 +1,33 @@
-"""The plan of a Triton file: which kernels its `launch` launches on a shape, on which grid, with which parameters. Standard library only.
+"""The plan of a kernel's file: which kernels a call launches on a shape, on which grid, with which parameters. Standard library only.
 
-Taken down where the file is built, from launches on tensors without data: Triton calls the stand-in here as it would call its own launcher.
-So the device sees machine code and a list of launches, and never the file. A plan as JSON:
+Taken down where the file is built, so the device sees machine code and a list of launches, and never the file. Triton calls the stand-in
+here as it would call its own launcher, on tensors without data; CUDA files are called on made-up addresses (`fitness.gpu.recording`).
+A plan as JSON, beside the machine code 0.cubin, 1.cubin, …:
   {"kernels": [{"name", "threads", "shared", "clusters", "cooperative", "scratch"}],
    "cases": [{"sizes": [...], "bytes": [of each argument], "workspace": bytes,
               "launches": [{"kernel", "grid", "arguments": [parameter, …]}]}]}
-where a parameter is ["pointer", argument in ABI order with the workspace last, byte offset] or ["value", its bytes in hexadecimal].
+where a parameter is ["pointer", argument in ABI order with the workspace last, byte offset], ["value", its bytes in hexadecimal], or
+["pieces", [of these two kinds, one behind the other]]. The machine code of a kernel is that with its own number, its block is one of
+`threads` threads, and its grid counts clusters. A CUDA file's kernels, all of one image, say instead
+  {"name", "image", "block": [x, y, z], "shared": dynamic bytes, "attributes": [[of a launch, [words]]],
+   "settings": [[of the function, value]], "scratch": 0},
+their grids count blocks, and among their launches there may be
+  {"memset": [argument, byte offset], "byte", "bytes"} and {"copy": [argument, byte offset], "from": [argument, byte offset], "bytes"}.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import struct
+import tarfile
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Launches", "Unplannable"]
+__all__ = ["PROGRAMMATIC", "Launches", "Unplannable", "archive"]
+
+PROGRAMMATIC = 6
+"""The attribute of a launch that lets it begin before the one before it has ended (programmatic stream serialization)."""
 
 _NUMBERS = {
     "i1": "<b", "i8": "<b", "i16": "<h", "i32": "<i", "i64": "<q", "u1": "<B", "u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q",
@@ -23,6 +37,17 @@ _NUMBERS = {
 
 class Unplannable(Exception):
     """A launch that cannot be written down; the text says why."""
+
+
+def archive(plan: dict[str, Any], images: Sequence[bytes]) -> bytes:
+    """What a launcher needs, and nothing that is run on a host."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in (("plan.json", json.dumps(plan).encode()), *((f"{i}.cubin", image) for i, image in enumerate(images))):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
 
 
 class Launches:

@@ -36,7 +36,7 @@ def main(folder: str, case: int, times: int = 1) -> None:
     try:
         for _ in range(times):
             for each in loaded.of(case, 0, addresses):
-                driver.launch(each.function, each.grid, each.pointers, on)
+                each.queue(on)
             driver.synchronize(on)
     except driver.CudaError as error:
         print(error, file=sys.stderr)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-__all__ = ["COMPUTE_PATTERNS", "MEMORY_PATTERNS", "from_amdgcn", "read", "resources"]
+__all__ = ["COMPUTE_PATTERNS", "MEMORY_PATTERNS", "from_amdgcn", "read", "resources", "split"]
 
 Fact = bool | int | float | str
 
@@ -18,6 +18,7 @@ into shared memory, bulk tensor copies."""
 COMPUTE_PATTERNS = ("fma", "mma", "wgmma")
 
 _INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*(?:\.[A-Za-z0-9_]+)*)")
+_FUNCTION = re.compile(r"^\s*Function : (\S+)\s*$", re.MULTILINE)
 _RESOURCE = re.compile(r"(REG|STACK|SHARED|LOCAL):(\d+)")
 
 
@@ -55,6 +56,12 @@ def read(listing: str) -> dict[str, Fact]:
         "special": count["MUFU"],
         "spill_instructions": count["LDL"] + count["STL"],
     }
+
+
+def split(listing: str) -> dict[str, str]:
+    """The listing of each function by its mangled name, of a listing of several."""
+    _, *rest = _FUNCTION.split(listing)
+    return dict(zip(rest[::2], rest[1::2], strict=True))
 
 
 def resources(text: str) -> dict[str, Fact]:

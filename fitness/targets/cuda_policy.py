@@ -18,10 +18,13 @@ _HOST_CALL_NAMES = """
     cudaStream_t cudaError_t cudaSuccess cudaFuncSetAttribute cudaFuncAttributeMaxDynamicSharedMemorySize cudaGetLastError
     cudaFuncAttributePreferredSharedMemoryCarveout cudaLaunchCooperativeKernel cudaLaunchKernelEx cudaLaunchConfig_t cudaLaunchAttribute
     cudaLaunchAttributeClusterDimension cudaLaunchAttributeProgrammaticStreamSerialization cudaOccupancyMaxActiveBlocksPerMultiprocessor
-    cudaLaunchAttributeCooperative cudaFuncAttributeNonPortableClusterSizeAllowed
+    cudaLaunchAttributeCooperative cudaFuncAttributeNonPortableClusterSizeAllowed cudaLaunchKernel cudaPeekAtLastError
+    cudaMemsetAsync cudaMemcpyAsync cudaMemcpyDeviceToDevice cudaGetDevice cudaDeviceGetAttribute cudaDevAttrMultiProcessorCount
+    cudaDevAttrMaxSharedMemoryPerBlockOptin cudaDevAttrMaxSharedMemoryPerMultiprocessor
 """
 HOST_CALLS = frozenset(_HOST_CALL_NAMES.split())
-"""What of the CUDA runtime a kernel's file may name: launching, and the attributes of launches. No memory, events, streams, graphs."""
+"""What of the CUDA runtime a kernel's file may name: launching and its attributes, setting and copying its buffers in the stream, and facts
+about the device. No memory of its own, events, streams, graphs."""
 _LIBRARIES = ("cublas", "cudnn", "cusparse", "cufft", "cusolver", "curand", "nvrtc", "thrust", "cub", "cutlass", "nvml")
 _DRIVER = ("cuMem", "cuCtx", "cuStream", "cuEvent", "cuLaunch", "cuModule", "cuGraph", "cuIpc", "cuInit", "cuDevice", "cuFunc")
 
@@ -46,7 +49,7 @@ def check_cuda(source: str) -> Diagnostic | None:
                 continue
             name, following = token.text, group[index + 1].text if index + 1 < len(group) else ""
             if name.startswith("cuda") and name[4:5].isupper() and name not in HOST_CALLS:
-                text_ = f"found {name}: of the CUDA runtime only launches and their attributes are allowed; memory is the harness's"
+                text_ = f"found {name}: of the CUDA runtime only launches, their attributes and facts about the device are allowed"
                 return _found("forbidden_name", text_, token.line)
             if name.startswith(_DRIVER) or (name.startswith(_LIBRARIES) and following in ("(", "::")):
                 return _found("library_call", f"found {name}; the kernel must compute the result itself", token.line)
