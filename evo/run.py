@@ -119,7 +119,7 @@ class Run:
         folder, config = RunDir.open(Path(path))
         return cls(folder, config, evaluator_factory, evaluator_arguments)
 
-    def search(self, observer: Observer | None = None, *, picture: bool = True) -> Summary:
+    def search(self, observer: Observer | None = None, *, picture: bool = True, certify: bool = True) -> Summary:
         """Searches until the budget is spent, something else ends it, or Ctrl-C; then certifies the best and says what came of it.
 
         A run with a history is resumed: what was in flight is evaluated again, nothing else is.
@@ -127,12 +127,13 @@ class Run:
         Args:
             observer: told a few times a second how it goes, in this thread.
             picture: whether to draw `picture.png`.
+            certify: whether the best is measured afresh at the end; `certify` can do that later.
 
         Raises:
             UserError, or a lower floor's error that `as_user_error` knows: the seed does not pass, the problem or a tool is
                 missing, another process works on the run, the disk is full. A run that had not begun leaves no folder.
         """
-        return _outside_a_loop(lambda: self._search(observer, picture))
+        return _outside_a_loop(lambda: self._search(observer, picture, certify))
 
     def certify(self, numbers: Sequence[int], observer: Observer | None = None) -> dict[int, Certificate]:
         """Certifies candidates afresh and keeps the certificates in the lineage.
@@ -197,10 +198,10 @@ class Run:
         if self._session is not None:
             self._session.stop()
 
-    def _search(self, observer: Observer | None, picture: bool) -> Summary:
+    def _search(self, observer: Observer | None, picture: bool, certify: bool) -> Summary:
         with self._opened(observer) as session:
             with interrupts(session.stop):
-                _drive(session.executor, session.search(), loop=session.asks_models)
+                _drive(session.executor, session.search(certify=certify), loop=session.asks_models)
             assert session.stopped is not None
             summary = self._conclude(session)
             session.lineage.end_session(session.stopped.value)

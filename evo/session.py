@@ -79,8 +79,8 @@ class Session:
         if hasattr(self, "engine"):
             self.engine.stop(StopReason.INTERRUPTED)
 
-    async def search(self) -> None:
-        """The whole session.
+    async def search(self, *, certify: bool = True) -> None:
+        """The whole session, with the certification at its end unless told otherwise.
 
         Raises:
             UserError: the seeds do not work, or the config does not fit the run.
@@ -94,7 +94,7 @@ class Session:
         if len(self.state.view.seeds) >= len(self.executor.seeds()):
             check_seeds(self.state.view.seeds)
         self.winner = self.state.archive.best
-        if self.stopped.final and self.winner is not None:
+        if certify and self.stopped.final and self.winner is not None:
             self.reporter.enter(Stage.CERTIFY)
             await self._certify_best()
             if self._interrupted:

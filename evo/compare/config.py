@@ -15,8 +15,8 @@ from evo.strategies.registry import strategy_names
 
 __all__ = ["ALWAYS", "CompareBudget", "CompareConfig", "ProblemEntry", "StrategyEntry", "load_comparison", "parse_comparison"]
 
-ALWAYS = ("random", "best_of_n")
-"""Strategies that are in every comparison: who does not beat these has shown nothing."""
+ALWAYS: tuple[Literal["random", "best_of_n"], ...] = ("random", "best_of_n")
+"""Strategies that are in every comparison unless it says otherwise: who does not beat these has shown nothing."""
 
 RECORDED = (".csv", ".gz", ".json")
 
@@ -64,6 +64,13 @@ class ProblemEntry(Section):
         return name
 
 
+class MeasuringSection(Section):
+    """What measured problems are measured with."""
+
+    builders: Count | None = Field(default=None, description="Builds at once; null takes the cores that are not measured on.")
+    devices: Count = Field(default=1, description="GPUs of this machine to measure on at once; a processor is one device.")
+
+
 class StrategyEntry(StrategySection):
     """One strategy. Keys beside these are its own parameters."""
 
@@ -82,7 +89,7 @@ class CompareBudget(Section):
 
     evaluations: Count | None = Field(default=None, description="Kernels evaluated; repeats are free, failures cost one.")
     seconds: Positive | None = Field(
-        default=None, description="What recording the evaluated configurations took, or seconds of search on a measured problem."
+        default=None, description="What recording the evaluated configurations took; on a measured problem, what measuring them took."
     )
     dollars: Positive | None = Field(default=None, description="Money paid for models.")
 
@@ -101,7 +108,7 @@ class CompareConfig(Section):
         description="Files, names, or entries with problem, name, target, archive, evaluation."
     )
     strategies: tuple[Annotated[StrategyEntry, BeforeValidator(_strategy)], ...] = Field(
-        description="Names, or entries with name, label, operators and the strategy's own parameters; random and best_of_n are always in."
+        description="Names, or entries with name, label, operators and the strategy's own parameters; `controls` are in as well."
     )
     seeds: Count | tuple[int, ...] = Field(default=10, description="How many seeds (0, 1, …), or a list of them.")
     budget: CompareBudget = Field(description="What each run may spend.")
@@ -115,8 +122,12 @@ class CompareConfig(Section):
     significance: Annotated[float, Field(gt=0, lt=0.5)] = Field(default=0.05, description="Level of the tests, after Holm's correction.")
     resamples: Annotated[int, Field(ge=100)] = Field(default=2000, description="Bootstrap resamples behind each interval.")
     deterministic: bool = Field(default=False, description="Refuse what cannot be repeated bit for bit: measured problems.")
-    jobs: Count | None = Field(
-        default=None, description="Runs at once on recorded problems; null takes every core. Measured ones run alone."
+    jobs: Count | None = Field(default=None, description="Runs at once on recorded problems; null takes every core.")
+    executor: MeasuringSection = Field(
+        default=MeasuringSection(), description="For measured problems, whose runs share the devices: as many at once as keep them busy."
+    )
+    controls: tuple[Literal["random", "best_of_n"], ...] = Field(
+        default=ALWAYS, description="Strategies that are in without being asked for; where measuring is dear, [random]."
     )
     archive: ArchiveSection = Field(default=ArchiveSection(), description="Descriptors and archive of every run.")
     remeasure_elites: bool = Field(
@@ -149,7 +160,7 @@ class CompareConfig(Section):
     def contestants(self) -> tuple[StrategyEntry, ...]:
         """The strategies asked for and those that are always in, which come last."""
         names = {entry.name for entry in self.strategies}
-        return (*self.strategies, *(StrategyEntry(name=name) for name in ALWAYS if name not in names and name in strategy_names()))
+        return (*self.strategies, *(StrategyEntry(name=name) for name in self.controls if name not in names and name in strategy_names()))
 
     @property
     def axis(self) -> Literal["evaluations", "seconds", "dollars"]:

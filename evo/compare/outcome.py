@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,7 @@ Floats = NDArray[np.float64]
 CellKey = str
 
 EVALUATIONS = """
-SELECT v.seconds AS seconds, v.outcome AS outcome, v.objective AS objective, e.cost AS cost, c.cell AS cell, p.notes AS notes,
-       p.operator AS operator
+SELECT v.outcome AS outcome, v.objective AS objective, e.cost AS cost, c.cell AS cell, p.notes AS notes
 FROM convergence v JOIN candidates c ON c.run = v.run AND c.number = v.candidate JOIN evaluations e ON e.id = c.evaluation
 JOIN proposals p ON p.run = v.run AND p.number = v.candidate WHERE v.run = ? ORDER BY v.evaluation
 """
@@ -37,7 +37,8 @@ class Outcome:
     objective: Floats
     """ln of the speedup over the baseline; NaN where the outcome is not `ok`."""
     seconds: Floats
-    """Spent when the evaluation was over: recorded cost, or search time on a measured problem."""
+    """Spent when the evaluation was over: what recording took, or on a measured problem building and measuring (measured once for a
+    program; built once for all runs that share a cache)."""
     dollars: Floats
     cells: tuple[CellKey, ...]
     """The cell each evaluation fell into, as text; empty when none."""
@@ -92,9 +93,8 @@ def read_outcome(task: Task, folder: Path, stopped_by: str, remeasured: dict[Cel
     seconds: list[float] = []
     dollars: list[float] = []
     spent = paid = 0.0
-    seeded = max((row["seconds"] for row in rows if row["operator"] == "seed"), default=0.0)
     for row in rows:
-        spent = spent + json.loads(row["cost"]).get("recorded", 0.0) if task.recorded else max(0.0, row["seconds"] - seeded)
+        spent += spent_on(json.loads(row["cost"]))
         paid += json.loads(row["notes"] or "{}").get("dollars", 0.0)
         seconds.append(spent)
         dollars.append(paid)
@@ -104,6 +104,11 @@ def read_outcome(task: Task, folder: Path, stopped_by: str, remeasured: dict[Cel
         tuple(key_of(row["cell"]) if row["outcome"] == "ok" else "" for row in rows), stopped_by,
         {key_of(row["cell"]): row["objective"] for row in elites}, remeasured, machine_seconds,
     )  # fmt: skip
+
+
+def spent_on(cost: Mapping[str, float]) -> float:
+    """Seconds that one evaluation took."""
+    return cost["recorded"] if "recorded" in cost else cost.get("build", 0.0) + cost.get("measure", 0.0)
 
 
 def key_of(text: str | None) -> CellKey:

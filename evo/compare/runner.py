@@ -1,4 +1,5 @@
-"""Does the runs of a comparison: recorded problems on every core at once, measured ones alone, each finished run written down.
+"""Does the runs of a comparison: recorded problems on every core, then measured ones (`evo.compare.measured`); each finished run is
+written down.
 
 A run on a recorded space is done in a temporary folder (in memory where there is one) and forgotten but for its outcome. A
 measured run keeps its folder in `out/measured/` and is resumed there after a crash.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from evo.compare.outcome import Outcome, key_of, read_outcome
+from evo.compare.outcome import Outcome, read_outcome
 from evo.compare.schedule import Task
 from evo.errors import UserError
 from evo.interrupts import interrupts
@@ -87,15 +87,16 @@ def finished(todo: Sequence[Task], out: Path, jobs: int) -> Generator[tuple[Task
     recorded = [task for task in todo if task.recorded]
     if jobs == 1 or len(recorded) < 2:
         for task in recorded:
-            yield task, run_task(task, out)
+            yield task, run_task(task)
     else:
-        yield from in_parallel(recorded, out, jobs)
-    for task in todo:
-        if not task.recorded:
-            yield task, run_task(task, out)
+        yield from in_parallel(recorded, jobs)
+    for problem in dict.fromkeys(task.problem for task in todo if not task.recorded):
+        from evo.compare.measured import measure_together
+
+        yield from measure_together([task for task in todo if task.problem == problem], out)
 
 
-def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Generator[tuple[Task, Outcome], None, None]:
+def in_parallel(tasks: Sequence[Task], jobs: int) -> Generator[tuple[Task, Outcome], None, None]:
     # A fresh interpreter each: nothing of this process's threads, locks or signal handlers is inherited.
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=begin_worker, initargs=(os.getpid(),))
     upcoming = iter(tasks)
@@ -106,8 +107,8 @@ def in_parallel(tasks: Sequence[Task], out: Path, jobs: int) -> Generator[tuple[
         with interrupts(asked.set):
             while True:
                 while len(waiting) < 3 * jobs and (task := next(upcoming, None)) is not None:
-                    with one_thread_each():  # the first one starts the workers
-                        waiting[pool.submit(run_task, task, out)] = task
+                    with one_thread_each(), deaf():  # the first one starts the workers
+                        waiting[pool.submit(run_task, task)] = task
                 if not waiting:
                     return
                 done, _ = wait(waiting, timeout=LOOK, return_when=FIRST_COMPLETED)
@@ -141,20 +142,26 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that start meanwhile never hear Ctrl-C, not even before their first line: one that it ends while it takes a task from
+    the pool's queue would keep the queue's lock for ever. This process hears it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def begin_worker(parent: int) -> None:
-    """A worker leaves Ctrl-C to its parent and dies with it, however that dies."""
+    """A worker dies with its parent, however that dies."""
     from evo.executors.worker import die_with
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
 
 
-def run_task(task: Task, out: Path) -> Outcome:
-    """One run from its beginning, or from where a killed one stopped, to its outcome."""
-    return recorded_run(task) if task.recorded else measured_run(task, out)
-
-
-def recorded_run(task: Task) -> Outcome:
+def run_task(task: Task) -> Outcome:
+    """One run on a recorded space, from its beginning to its outcome."""
     from evo.config import parse_config
     from evo.run import Run
 
@@ -166,51 +173,6 @@ def recorded_run(task: Task) -> Outcome:
         if summary.stopped_by == "interrupted":  # half a run is none
             raise KeyboardInterrupt
         return read_outcome(task, path, summary.stopped_by, None, time.process_time() - begun)
-
-
-def measured_run(task: Task, out: Path) -> Outcome:
-    from evo.config import parse_config
-    from evo.reading import DATABASE
-    from evo.run import Run
-
-    begun = time.monotonic()
-    path = out / "measured" / f"{task.name}-{task.identity[:8]}"
-    if (path / DATABASE).exists():
-        run = Run.open(path)
-    else:
-        shutil.rmtree(path, ignore_errors=True)  # killed before it had begun
-        run = Run.create(parse_config(dict(task.config)), path)
-    summary = run.search(picture=False)
-    if summary.stopped_by == "interrupted":
-        raise KeyboardInterrupt
-    if summary.stopped_by == "infrastructure":
-        raise UserError(
-            f"The run {task.name} could not go on.", file=path, found=summary.message, remedy="See `evo doctor`, then continue."
-        )
-    remeasured = remeasure(path) if task.remeasure_elites else None
-    return read_outcome(task, path, summary.stopped_by, remeasured, time.monotonic() - begun)
-
-
-def remeasure(folder: Path) -> dict[str, float]:
-    """Objective by cell of a finished run's elites, each measured once afresh; those that fail are left out."""
-    from evo.config import load_config
-    from evo.reading import open_run
-    from fitness.opening import open_evaluator
-
-    config = load_config(folder / "config.yaml")
-    fresh: dict[str, float] = {}
-    with open_run(folder) as reader:
-        elites = reader.lineage.select("SELECT cell, candidate FROM elites WHERE run = ?", (reader.record.id,))
-        kernels = {key_of(row["cell"]): reader.candidate(row["candidate"]).kernel for row in elites}
-    evaluator = open_evaluator(config.problem, config.target.name, config.settings())
-    try:
-        for cell, kernel in kernels.items():
-            evaluation = None if kernel is None else evaluator.measure(evaluator.prepare(kernel))
-            if evaluation is not None and evaluation.objective is not None:
-                fresh[cell] = evaluation.objective
-    finally:
-        evaluator.close()
-    return fresh
 
 
 @lru_cache(maxsize=8)

@@ -63,7 +63,8 @@ def schedule(config: CompareConfig) -> list[Task]:
         for problem in config.problems:
             for entry in config.contestants:
                 plain = run_config(config, problem, entry, seed)
-                depends = [{**plain, "problem": contents[problem.label]}, strategy_text(entry.name), __version__, config.remeasure_elites]
+                known = {**plain, "executor": None, "problem": contents[problem.label]}
+                depends = [known, strategy_text(entry.name), __version__, config.remeasure_elites]
                 identity = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:20]
                 tasks.append(
                     Task(
@@ -82,10 +83,7 @@ def schedule(config: CompareConfig) -> list[Task]:
 def run_config(config: CompareConfig, problem: ProblemEntry, entry: StrategyEntry, seed: int) -> dict[str, Any]:
     """The config of one run as plain values."""
     budget: dict[str, Any] = {"evaluations": config.budget.evaluations, "dollars": config.budget.dollars, "barren": BARREN}
-    if config.budget.seconds is not None and problem.recorded:
-        budget["device_seconds"] = config.budget.seconds
-    elif config.budget.seconds is not None:
-        budget["minutes"] = config.budget.seconds / 60
+    budget["device_seconds"] = config.budget.seconds
     return {
         "name": "compare",
         "problem": problem.problem,
@@ -97,7 +95,7 @@ def run_config(config: CompareConfig, problem: ProblemEntry, entry: StrategyEntr
         "operators": entry.operators,
         "archive": (problem.archive or config.archive).model_dump(mode="json"),
         "evaluation": problem.evaluation.model_dump(mode="json"),
-        "executor": {"name": "inline" if problem.recorded else "local"},
+        "executor": {"name": "inline", **({} if problem.recorded else config.executor.model_dump(mode="json"))},
     }
 
 

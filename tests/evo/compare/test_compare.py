@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -250,21 +252,63 @@ def test_the_command_line_writes_the_report_and_json_says_the_same(problems: lis
     assert {each["strategy"] for each in found["strategies"]} == {"map_elites", *ALWAYS}
 
 
+def measured_config(tmp_path: Path, **changes: Any) -> CompareConfig:
+    problem = tmp_path / "tiny" if (tmp_path / "tiny").exists() else tiny_problem(tmp_path)
+    plain: dict[str, Any] = {
+        "name": "measured", "problems": [{"problem": str(problem), "evaluation": {"repetitions": 2}}],
+        "strategies": ["random"], "seeds": 2, "budget": {"evaluations": 3}, "resamples": 100,
+    }  # fmt: skip
+    return parse_comparison({**plain, **changes})
+
+
 def test_a_measured_problem_is_compared_too_and_its_elites_are_measured_afresh(tmp_path: Path) -> None:
-    pytest.importorskip("fitness.measuring")
-    config = parse_comparison(
-        {
-            "name": "measured",
-            "problems": [{"problem": str(tiny_problem(tmp_path)), "evaluation": {"certify_processes": 1, "repetitions": 2}}],
-            "strategies": ["random"], "seeds": 1, "budget": {"evaluations": 3}, "resamples": 100,
-        }
-    )  # fmt: skip
-    result = compare(config, tmp_path / "out")
+    result = compare(measured_config(tmp_path), tmp_path / "out")
     assert {outcome.strategy for outcome in result.outcomes} == set(ALWAYS)
     for outcome in result.outcomes:
-        assert 2 <= len(outcome.objective) <= 3  # measuring an elite again counts as well
+        assert len(outcome.objective) >= 3 and outcome.stopped_by in ("evaluations", "exhausted")
         assert outcome.remeasured is not None
         assert set(outcome.remeasured) <= set(outcome.elites)
-        assert sorted(outcome.seconds) == list(outcome.seconds)
+        assert sorted(outcome.seconds) == list(outcome.seconds) and outcome.seconds[-1] > 0
     assert result.analysis.standings[0].qd_remeasured is not None and not result.analysis.references["tiny"].exact
     assert "QD re-measured" in result.report.read_text()
+    for database in (tmp_path / "out" / "measured").glob("*/*.db"):  # each kernel was measured once, and nothing was certified
+        with sqlite3.connect(database) as lineage:
+            (events,) = lineage.execute("SELECT count(*) FROM archive_events WHERE kind != 'offer'").fetchone()
+            (certified,) = lineage.execute("SELECT count(*) FROM certificates").fetchone()
+        assert (events, certified) == (0, 0)
+
+
+def test_where_measuring_is_dear_only_the_named_controls_are_in(tmp_path: Path) -> None:
+    tasks = schedule(measured_config(tmp_path, strategies=["auto"], controls=["random"]))
+    assert {task.strategy for task in tasks} == {"auto", "random"}
+    more = schedule(measured_config(tmp_path, strategies=["auto"], controls=["random"], executor={"devices": 2, "builders": 3}))
+    assert [task.identity for task in more] == [task.identity for task in tasks]  # who measures is not what is measured
+
+
+def test_measured_runs_that_are_killed_go_on(tmp_path: Path) -> None:
+    config = measured_config(tmp_path, controls=["random"], budget={"evaluations": 12})
+    (tmp_path / "c.json").write_text(json.dumps(config.model_dump(mode="json")))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "evo", "compare", str(tmp_path / "c.json"), "-o", str(out)]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        begun, deadline = committed(out), time.monotonic() + 60
+        while committed(out) <= begun + 2 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        _, said = process.communicate(timeout=30)
+        assert number == signal.SIGKILL or (process.returncode == 130 and "finished runs are kept" in said)
+    before = committed(out)
+    assert before >= 2
+    result = compare(config, out)
+    assert committed(out) >= before and len(result.outcomes) == 2
+    assert all(len(outcome.objective) >= 8 for outcome in result.outcomes)
+
+
+def committed(out: Path) -> int:
+    """Candidates in the databases of the measured runs."""
+    total = 0
+    for database in (out / "measured").glob("*/*.db"):
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as lineage:
+            total += lineage.execute("SELECT count(*) FROM candidates").fetchone()[0]
+    return total
