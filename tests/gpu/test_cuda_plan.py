@@ -226,7 +226,7 @@ def test_what_cannot_be_written_down_is_hosted_and_said(body: str, why: str) -> 
 
 @needs_nvcc
 def test_kernels_that_ask_the_devices_system_for_something_are_hosted() -> None:
-    source = HEAD + "#include <cstdio>\n__global__ void said() { printf(\"%d\", 1); }\n" + ENTRY + "said<<<1, 1, 0, stream>>>(); }\n"
+    source = HEAD + '#include <cstdio>\n__global__ void said() { printf("%d", 1); }\n' + ENTRY + "said<<<1, 1, 0, stream>>>(); }\n"
     assert "vprintf" in why_hosted(source)
 
 
