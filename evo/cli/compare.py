@@ -32,6 +32,9 @@ def compare(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Its folder; comparisons/NAME by default.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once on recorded problems; every core by default.")] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Run nothing more; report on measured runs as far as the shortest of them came.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON; progress goes to standard error.")] = False,
 ) -> None:
     """Compare strategies on problems under equal budgets.
@@ -51,7 +54,7 @@ def compare(
     command = shlex.join(words)
     try:
         with watching(terminal=is_terminal() and not json) as observe:
-            result = work(loaded, folder, observe, command=command)
+            result = work(loaded, folder, observe, command=command, cut=cut)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; finished runs are kept, {command} continues", err=True)
         raise typer.Exit(130) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from evo.compare.analysis import Analysis, Pair, analyse
 from evo.compare.config import CompareConfig
 from evo.compare.curves import curves_csv
+from evo.compare.cut import cut_short
 from evo.compare.outcome import Outcome
 from evo.compare.pictures import draw_pictures
 from evo.compare.reference import Reference, measured_reference, recorded_reference
@@ -44,13 +45,19 @@ class Comparison:
 
 
 def compare(
-    config: CompareConfig, out: Path | str, observer: Callable[[Advance], None] = lambda advance: None, *, command: str = ""
+    config: CompareConfig,
+    out: Path | str,
+    observer: Callable[[Advance], None] = lambda advance: None,
+    *,
+    command: str = "",
+    cut: bool = False,
 ) -> Comparison:
     """Runs what is missing in `out` and writes everything anew.
 
     Args:
         observer: told after each run, in this thread.
         command: that the report says makes it again.
+        cut: run nothing more and report on what is there (`evo.compare.cut`).
 
     Raises:
         UserError: something in the config does not exist or fit, a statistics library is missing, another process is at it.
@@ -59,7 +66,10 @@ def compare(
     out = Path(out)
     tasks = schedule(config)
     out.mkdir(parents=True, exist_ok=True)
-    outcomes = run_all(tasks, out, jobs=config.jobs or cores(), observer=observer)
+    if cut:
+        config, outcomes = cut_short(config, tasks, out)
+    else:
+        outcomes = run_all(tasks, out, jobs=config.jobs or cores(), observer=observer)
     references = references_of(config, outcomes)
     analysis = analyse(config, outcomes, references)
     write_whole(out / "config.yaml", dump(config).encode())

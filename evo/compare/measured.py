@@ -56,7 +56,7 @@ def measure_together(tasks: Sequence[Task], out: Path) -> Generator[tuple[Task, 
         devices = devices_of(config.target.name, config.executor.devices)
         evaluator = Apart(open_evaluator, arguments, builders=config.executor.builders, devices=devices, log=log, deterministic=True)
         try:
-            yield from _Searches(evaluator, folder).finished(tasks)
+            yield from _Searches(evaluator, out).finished(tasks)
         finally:
             evaluator.close()
 
@@ -64,9 +64,9 @@ def measure_together(tasks: Sequence[Task], out: Path) -> Generator[tuple[Task, 
 class _Searches:
     """Searches that share an evaluator."""
 
-    def __init__(self, evaluator: Apart, folder: Path) -> None:
+    def __init__(self, evaluator: Apart, out: Path) -> None:
         self._evaluator = evaluator
-        self._folder = folder
+        self._out = out
         self._runs: dict[str, Run] = {}
         self._programs: dict[str, Evaluation] = {}
         """What was measured last of each program, by its artifact."""
@@ -95,7 +95,7 @@ class _Searches:
 
     def _search(self, task: Task) -> Outcome:
         begun = time.monotonic()
-        path = self._folder / f"{task.name}-{task.identity[:8]}"
+        path = task.folder(self._out)
         run = _opened(path, parse_config(dict(task.config)), lambda *_: _Lent(self._evaluator, self._programs))
         if self._asked.is_set():
             raise KeyboardInterrupt

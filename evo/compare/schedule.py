@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +46,10 @@ class Task:
     @property
     def name(self) -> str:
         return f"{self.problem}-{self.strategy}-{self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Of a measured run, in the comparison's folder."""
+        return out / "measured" / f"{self.name}-{self.identity[:8]}"
 
 
 def schedule(config: CompareConfig) -> list[Task]:

@@ -300,6 +300,9 @@ def test_measured_runs_that_are_killed_go_on(tmp_path: Path) -> None:
         assert number == signal.SIGKILL or (process.returncode == 130 and "finished runs are kept" in said)
     before = committed(out)
     assert before >= 2
+    short = compare(config, out, cut=True)
+    (least,) = {len(outcome.objective) for outcome in short.outcomes}
+    assert 2 <= least == short.analysis.budget <= 12 and len(short.outcomes) % 2 == 0
     result = compare(config, out)
     assert committed(out) >= before and len(result.outcomes) == 2
     assert all(len(outcome.objective) >= 8 for outcome in result.outcomes)
