@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 sizes = ("rows", "cols")
 inputs = {"x": {"dtype": "bfloat16", "shape": ("rows", "cols"), "role": "data"}}
 outputs = {"y": {"dtype": "float32", "shape": ("rows", "cols")}}
-shapes = [{"rows": 4096, "cols": 16384}]
+shapes = [{"rows": 4096, "cols": 16384}, {"rows": 8192, "cols": 5120}]
 small_shapes = [{"rows": 7, "cols": 33}, {"rows": 31, "cols": 1024}, {"rows": 3, "cols": 4099}]
 held_out_shapes = [{"rows": 8192, "cols": 6144}, {"rows": 2048, "cols": 30000}]
 

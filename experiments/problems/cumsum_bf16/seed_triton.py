@@ -3,6 +3,7 @@
 import triton
 import triton.language as tl
 
+# Columns of a tile at most: a row's tiles are as equal as powers of 2 can be.
 TILE = 1024  # evo: 2**[8..14]
 # Rows of a program: where a row's part of a tile is within one warp, no other warp has to be waited for.
 ROWS = 1  # evo: {1, 2, 4, 8, 16}
@@ -36,4 +37,5 @@ def rows_in_tiles(x, y, rows, cols, R: tl.constexpr, SIZE: tl.constexpr, STAGES:
 
 def launch(x, y, workspace):
     rows, cols = x.shape
-    rows_in_tiles[(triton.cdiv(rows, ROWS),)](x, y, rows, cols, R=ROWS, SIZE=TILE, STAGES=NUM_STAGES, num_warps=NUM_WARPS)
+    size = triton.next_power_of_2(triton.cdiv(cols, triton.cdiv(cols, TILE)))
+    rows_in_tiles[(triton.cdiv(rows, ROWS),)](x, y, rows, cols, R=ROWS, SIZE=size, STAGES=NUM_STAGES, num_warps=NUM_WARPS)

@@ -16,7 +16,10 @@ inputs = {
     "offsets": {"dtype": "int64", "shape": ("bags+1",), "role": "index", "below": "items+1"},
 }
 outputs = {"y": {"dtype": "bfloat16", "shape": ("bags", "width")}}
-shapes = [{"entries": 2500000, "width": 128, "bags": 65536, "items": 3276800}]
+shapes = [
+    {"entries": 2500000, "width": 128, "bags": 65536, "items": 3276800},
+    {"entries": 1500000, "width": 128, "bags": 65536, "items": 1310720},
+]
 small_shapes = [
     {"entries": 50, "width": 33, "bags": 7, "items": 100},
     {"entries": 300, "width": 128, "bags": 20, "items": 700},
