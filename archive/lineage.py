@@ -24,6 +24,7 @@ from archive.lock import WriterLock
 from archive.reading import Reading, RunRecord
 from archive.schema import LineageError, SchemaError
 from archive.transactions import Transactions, connect, explained, open_readonly
+from archive.values import Value
 
 __all__ = ["Lineage", "LineageError", "RunRecord", "SchemaError"]
 
@@ -241,6 +242,21 @@ class Lineage(Transactions, Reading):
                     schema.now(), seconds,
                 ),
             )  # fmt: skip
+        self.flush()
+
+    def profiled(self, candidate: int, facts: Mapping[str, Value]) -> None:
+        """Adds facts that were found out afterwards to the profile of the evaluation a candidate came with; same names are replaced.
+        Raises LineageError for a candidate that has none."""
+        with self.transaction():
+            row = self.connection.execute(
+                "SELECT v.id, v.profile FROM candidates c JOIN evaluations v ON v.id = c.evaluation WHERE c.run = ? AND c.number = ?",
+                (self.run, candidate),
+            ).fetchone()
+            if row is None:
+                raise LineageError(
+                    f"candidate {candidate} has no evaluation", path=self.path, remedy="Choose a candidate that was evaluated."
+                )
+            self.connection.execute("UPDATE evaluations SET profile = ? WHERE id = ?", (rows.added(row[1], facts), row[0]))
         self.flush()
 
     def prompt(self, text: str) -> str:

@@ -18,6 +18,7 @@ from archive.candidate import Cell, Goal, Repair, SetValues, VisitCell
 from archive.evaluation import EMPTY, Diagnostic, Evaluation, Outcome, Samples
 
 __all__ = [
+    "added",
     "cell_of",
     "cell_text",
     "dump",
@@ -89,6 +90,11 @@ def _facts(text: str | None) -> Mapping[str, Any]:
         return EMPTY
     found = load(text)
     return {k: NUMBERS.get(v, v) if isinstance(v, str) else v for k, v in found.items()}
+
+
+def added(text: str | None, facts: Mapping[str, object]) -> str:
+    """A column of facts with others added; same names are replaced."""
+    return dump({**_facts(text), **facts})
 
 
 def goal_text(goal: Goal) -> str | None:

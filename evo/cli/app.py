@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from evo.cli import compare, creating, exporting, inspecting, llm, machine, problems, record, searching, studying, suite
+from evo.cli import compare, creating, exporting, inspecting, llm, machine, problems, profiling, record, searching, studying, suite
 from evo.cli.output import is_terminal
 
 __all__ = ["build"]
@@ -21,6 +21,6 @@ def build() -> typer.Typer:
         rich_markup_mode="rich" if is_terminal() else None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (searching, suite, studying, inspecting, llm, compare, record, problems, creating, exporting, machine):
+    for group in (searching, suite, studying, profiling, inspecting, llm, compare, record, problems, creating, exporting, machine):
         group.register(app)
     return app

@@ -106,6 +106,18 @@ def test_failures_keep_their_diagnostics(lineage: Lineage) -> None:
     assert text == "expected ‘;’"
 
 
+def test_facts_that_are_found_out_later_join_the_profile(lineage: Lineage) -> None:
+    stored(lineage, 0, 0.5)
+    for value in (0.25, 0.75):
+        lineage.profiled(0, {"counter.dram_share": value})
+    found = lineage.candidate(0)
+    assert found is not None and found.evaluation is not None
+    assert found.evaluation.profile == {**evaluated(0.5).profile, "counter.dram_share": 0.75}
+    assert [s.shape for s in found.evaluation.samples] == [s.shape for s in evaluated(0.5).samples]
+    with pytest.raises(LineageError, match="no evaluation"):
+        lineage.profiled(7, {"counter.dram_share": 0.5})
+
+
 def test_numbers_that_json_lacks_come_back_in_a_profile(lineage: Lineage) -> None:
     lineage.propose(Proposal(0, "seed"))
     found = dataclasses.replace(evaluated(0.0), profile={"a": math.inf, "b": -math.inf, "c": math.nan}, interval=(-math.inf, math.inf))
