@@ -160,6 +160,7 @@ def _all_times(station: Station, supply: CaseSupply, lanes: dict[str, Program], 
         affordable = supply.memory // (2 * station.problem.footprint(sizes))
         rounds = max(LEAST_ROUNDS, min(ROUNDS, affordable))
         for process in range(station.settings.certify_processes):
+            station.pool.deal(sizes, len(lanes))
             with station.sitting() as sitting:
                 sitting.seat(WINNER, lanes[WINNER])
                 if process == 0:
@@ -214,6 +215,7 @@ def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[
             rows[name].append(seconds)
             if number == 0 and name != WINNER and seconds > SLOW:
                 slow.add(name)
+    sitting.conclude()
     for name, seconds_list in rows.items():
         times[name].append(seconds_list)
 

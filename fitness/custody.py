@@ -175,7 +175,7 @@ class Custody(Guard):
             spoilt |= self._strike("after it had said `done`", cpu_end - cpu_done)
             self._check_work(end - start, cpu_done - cpu_start)
         if not self._ours:
-            slot.remember(whole=not self._nursery.seccomp)
+            slot.remember(whole=not self._nursery.seccomp or (slot.sampled and self._vigil.close_look()))
             self._latest = slot
         wall = end - start
         if len(self._terms.cores) == 1:

@@ -13,6 +13,7 @@ from fitness import verdicts
 from fitness.call import Terms
 from fitness.channel import Channel, Closed, Heard, Tampered
 from fitness.failure import RunnerFailure
+from fitness.fingerprint import Vigil
 from fitness.nursery import Nursery
 from fitness.possession import PRIORITY, pinned
 from fitness.process import Died, Process, StillRunning, readable
@@ -64,6 +65,7 @@ class Guard:
         """A baseline: the problem author's own, which nobody has to catch writing late."""
         self._latest: Slot | None = None
         """The slot of the last call; those of earlier ones have been looked at since."""
+        self._vigil = Vigil()
         self._has_workspace = False
         self._frozen = False
         self._stage = "load"

@@ -22,6 +22,7 @@ from fitness.possession import pinned, undisturbed
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.referee import Call, Referee, Runner, RunnerFailure
+from fitness.slot_pool import SlotPool
 from fitness.slots import Slot
 from fitness.verdicts import out_of_memory
 from fitness.verify import agree, judge
@@ -30,10 +31,6 @@ __all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
 
 MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
-SLOTS = 2
-"""Of one lane and shape."""
-WORKSPACE_KEPT = 16 << 20
-"""Bytes of workspace up to which an idle slot keeps its own for the next kernel that wants as much."""
 PATIENCE = 6
 """Retries beyond half of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
 repeating only makes the same noise dearer, and the interval tells of it."""
@@ -47,47 +44,6 @@ class Refused(Exception):
         self.lane = lane
         self.outcome = outcome
         self.diagnostic = diagnostic
-
-
-class SlotPool:
-    """Shared memory by shape, kept and pre-faulted between candidates.
-
-    A lane has SLOTS of a shape (one of a small shape, which is never timed) and takes them in turn, so that neither contents nor
-    addresses come again in the next call.
-    No call finds its arguments in a cache: `Slot.fill` and `Slot.poison` write past the caches, and what a non-temporal store
-    writes, no cache holds any more. Slots are poisoned before another runner may map them, so nothing of one candidate's
-    answers is left for the next.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._idle: dict[str, list[Slot]] = defaultdict(list)
-
-    def count(self, sizes: Sizes) -> int:
-        """How many slots a lane has of one shape."""
-        return 1 if sizes in self._problem.small_shapes else SLOTS
-
-    def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
-        """Slots for one lane and shape; give them back with `release`."""
-        idle = self._idle[shape_label(sizes)]
-        slots = [idle.pop() if idle else Slot(self._problem, sizes) for _ in range(self.count(sizes))]
-        for slot in slots:
-            slot.fit(workspace)
-        return slots
-
-    def release(self, slots: Iterable[Slot]) -> None:
-        for slot in slots:
-            slot.poison()
-            slot.late_write()  # whoever wrote late is gone: the next lane must not be blamed for it
-            if slot.workspace_bytes > WORKSPACE_KEPT:
-                slot.fit(0)
-            self._idle[shape_label(slot.sizes)].append(slot)
-
-    def close(self) -> None:
-        for slots in self._idle.values():
-            for slot in slots:
-                slot.close()
-        self._idle.clear()
 
 
 @dataclass(eq=False)
@@ -243,6 +199,14 @@ class Sitting:
         self.cost["wait"] += returned - filled - call.seconds
         self.cost["kernel"] += call.seconds
         return call
+
+    def conclude(self) -> None:
+        """A last look at what the lanes' latest calls left behind, before their times are believed. Raises `Refused`."""
+        for lane in self._lanes.values():
+            for label, slots in lane.slots.items():
+                for late in (slot.late_write(thoroughly=True) for slot in slots):
+                    if late is not None and not lane.trusted:
+                        raise Refused(lane.name, Outcome.REJECTED, _placed(late, label))
 
     def twice(self, lane: Lane, case: Case) -> None:
         """Two checked calls on one case, whose outputs have to agree (`fitness.verify.agree`). Raises `Refused`.

@@ -176,6 +176,11 @@ class Slot:
         for buffer in (*self._outputs, *([self._workspace] if self._workspace else [])):
             buffer.poison()
 
+    @property
+    def sampled(self) -> bool:
+        """Whether it has outputs so large that `remember` keeps only a sample of them, unless told otherwise."""
+        return any(buffer.fingerprint.sampled for buffer in self._outputs)
+
     def remember(self, *, whole: bool) -> None:
         """Fingerprints the outputs; called by the runner's owner once the call is over and the runner frozen. whole: to the last byte."""
         for buffer in self._outputs:
@@ -192,11 +197,11 @@ class Slot:
                     {"argument": buffer.name},
                 )
 
-    def late_write(self, *, look: bool = True) -> Diagnostic | None:
+    def late_write(self, *, look: bool = True, thoroughly: bool = False) -> Diagnostic | None:
         """The finding, once, when outputs changed between a call's end and now. What a look at a few secret words misses is found when
-        the outputs are poisoned for the next call. look: False only asks for what was found before."""
+        the outputs are poisoned for the next call, or thoroughly. look: False only asks for what was found before."""
         if look:
-            self._notice(thoroughly=False)
+            self._notice(thoroughly=thoroughly)
         found, self._late = self._late, None
         return found
 

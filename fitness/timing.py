@@ -79,6 +79,7 @@ def time_rounds(
         ended = _reason_to_stop(seconds, names, baseline, done, sitting.cost["kernel"], bar)
         if ended is not None or (done >= MIN_ROUNDS and _precise(seconds, names, baseline, precision)):
             break
+    sitting.conclude()
     return Timed({name: _paired(seconds, name, baseline) for name in names}, () if ended is None else (ended,))
 
 
@@ -98,6 +99,7 @@ def settle_rounds(
             break
         if done >= SCREEN_ROUNDS and sitting.cost["kernel"] > TIME_LIMIT:
             break
+    sitting.conclude()
     return Timed({name: _paired(seconds, name, baseline) for name in names}, (), _paired(seconds, *names))
 
 
