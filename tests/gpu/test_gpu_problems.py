@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fitness.gpu.ceilings import GpuCeilings
 from fitness.gpu.station import GpuStation, gpu_baselines
 from fitness.problem import SEEDS, Problem, Sizes
 
@@ -59,9 +60,19 @@ def test_at_least_eight_problems_have_a_cuda_seed_too() -> None:
     assert sum((HOME / "problems" / name / SEEDS["cuda"][1]).is_file() for name in NAMES) >= 8
 
 
+CEILINGS = GpuCeilings(read=4.6e12, copy=4.2e12, write=4.4e12, bfloat16=8e14, float16=8e14, tf32=4e14, float32=5e13, float64=5e13)
+
+
+def test_the_roofline_takes_reads_and_writes_in_the_problem_s_mixture() -> None:
+    problem = Problem.load("cumsum_bf16")
+    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9, ceilings=CEILINGS), {"rows": 1000, "cols": 1000}
+    copied, written_besides = 4e6 / 4.2e12, 2e6 / 4.4e12
+    assert GpuStation.roof(station, sizes) == pytest.approx(copied + written_besides)  # type: ignore[arg-type]
+
+
 def test_where_rows_are_picked_the_roofline_is_that_of_picking(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem.load("embedding_bag_bf16")
-    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9), problem.shapes[0]
+    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9, ceilings=CEILINGS), problem.shapes[0]
     monkeypatch.setattr("fitness.gpu.station.gather_rate", lambda row_bytes, rows: {(256, 2500000): 4e12}[row_bytes, rows])
     assert GpuStation.roof(station, sizes) == pytest.approx(problem.bytes_moved(sizes) / 4e12)  # type: ignore[arg-type]
 
