@@ -119,7 +119,7 @@ def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict
     runs = {(outcome.problem, outcome.strategy, outcome.seed): outcome for outcome in outcomes}
     axis = config.axis
     budget = float(getattr(config.budget, axis))
-    checkpoints = config.checkpoints or default_checkpoints(config, outcomes)
+    checkpoints = checkpoints_of(config, outcomes)
 
     def table(measure: object) -> Floats:
         assert callable(measure)
@@ -144,9 +144,11 @@ def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict
     )  # fmt: skip
 
 
-def default_checkpoints(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[int, ...]:
-    """A sixteenth, an eighth, … of the evaluations, and all of them."""
+def checkpoints_of(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[int, ...]:
+    """Those that the config names, as far as the runs go; else a sixteenth, an eighth, … of the evaluations, and all of them."""
     most = config.budget.evaluations or max(len(outcome.objective) for outcome in outcomes)
+    if config.checkpoints:
+        return tuple(sorted({min(each, most) for each in config.checkpoints}))
     return tuple(sorted({max(1, round(most / part)) for part in (16, 8, 4, 2, 1)}))
 
 

@@ -84,7 +84,7 @@ def by_problem(analysis: Analysis, outcomes: Sequence[Outcome], axis: Literal["e
         known = analysis.references[problem]
         bands = [band([run for run in mine if run.strategy == name], known, axis, end) for name in analysis.strategies]
         panels.append(Panel(problem, tuple(bands)))
-    label = "evaluations" if axis == "evaluations" else "seconds that compiling and measuring took"
+    label = "evaluations" if axis == "evaluations" else "seconds to build and measure"
     return anytime(panels, heading="Median and middle half over seeds", x_label=label, y_label=Y_LABEL, plain=plain(analysis))
 
 
