@@ -28,6 +28,8 @@ class Way:
     """Items between two looks at what else is to be read and written."""
     part: int = 1
     """Vectors of a row that are read at once, for all rows of a block; then the next ones."""
+    rows: int = 4
+    """Read per trip, after as many are prefetched."""
     lanes: int = 1
     """Of the instruction that picks words, where a row is a single one; 1 picks them one by one."""
     once: bool = False
@@ -39,7 +41,12 @@ class Way:
     def name(self) -> str:
         said = [f"{self.ahead} items ahead to level {self.level}"] if self.ahead else []
         said += [f"{self.lanes} at once"] if self.lanes > 1 else []
-        said += [f"blocks of {self.block} by {self.part}", *["else for single use"] * self.once, *["streaming stores"] * self.stream]
+        said += [
+            f"blocks of {self.block} by {self.part}",
+            *[f"{self.rows} rows a trip"] * (self.rows != 4),
+            *["else for single use"] * self.once,
+            *["streaming stores"] * self.stream,
+        ]
         return ", ".join(said)
 
 
@@ -53,13 +60,15 @@ ROWS = (
     Way(ahead=12, level=3, block=32, part=8),
     Way(ahead=64, level=1, block=32, part=8, stream=True),
     Way(ahead=64, level=1, block=32, part=2),
-    Way(ahead=64, level=1, block=16, part=2, stream=True),
+    Way(ahead=48, level=2, block=64, part=2, rows=1, stream=True),
+    Way(ahead=48, level=2, block=128, part=2, rows=1, stream=True),
+    Way(ahead=64, level=1, block=64, part=2, rows=1, stream=True),
+    Way(ahead=48, level=2, block=64, part=2, rows=1),
     Way(ahead=64, level=1, block=64, part=2, stream=True),
     Way(ahead=64, level=1, block=64, part=2, once=True, stream=True),
     Way(ahead=64, level=1, block=64, part=3, stream=True),
     Way(ahead=96, level=1, block=64, part=4, stream=True),
     Way(ahead=64, level=1, block=128, part=4, stream=True),
-    Way(ahead=128, level=1, block=128, part=2, stream=True),
     Way(ahead=128, level=1, block=128, part=4, stream=True),
     Way(),
 )
@@ -75,6 +84,7 @@ TEXT = """\
 #define LEVEL {level}
 #define BLOCK {block}
 #define PART {part}
+#define ROWS {rows}
 #define LANES {lanes}
 #define ONCE {once}
 #define STREAM {stream}
@@ -207,12 +217,12 @@ static wide pick_rows(const word* table, const element* index, int64_t picks, Ot
                     if (done + p < ROW / W) sums[p] += load(from + p * W);
             }};
             int64_t i = begin;
-            for (; i + 4 <= last; i += 4) {{
-                if (AHEAD && done == 0 && i + AHEAD + 4 <= picks)
+            for (; i + ROWS <= last; i += ROWS) {{
+                if (AHEAD && done == 0 && i + AHEAD + ROWS <= picks)
 #pragma GCC unroll 4
-                    for (int u = 0; u < 4; ++u) prefetch(i + AHEAD + u);
+                    for (int u = 0; u < ROWS; ++u) prefetch(i + AHEAD + u);
 #pragma GCC unroll 4
-                for (int u = 0; u < 4; ++u) add(i + u);
+                for (int u = 0; u < ROWS; ++u) add(i + u);
             }}
             for (; i < last; ++i) add(i);
         }}
@@ -270,6 +280,7 @@ def source(problem: Problem, shapes: tuple[Sizes, ...], way: Way) -> str:
         level=way.level,
         block=way.block,
         part=way.part,
+        rows=way.rows,
         lanes=way.lanes,
         once=int(way.once),
         stream=int(way.stream),

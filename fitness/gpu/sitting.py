@@ -92,6 +92,9 @@ class SlotPool:
         free = iter([slot for slot in reversed(slots) if slot.holds not in wanted or holding[slot.holds] is not slot])
         return [holding[case.number] if case.number in holding else next(free) for case in cases]
 
+    def deal(self, sizes: Sizes, lanes: int) -> None:
+        """Nothing to deal: all lanes use the same slots."""
+
     def doubt(self) -> None:
         """Forgets what slots hold and makes their guards anew: something wrote, or may have written, where nobody looked."""
         for slots in self._slots.values():

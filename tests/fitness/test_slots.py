@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fitness.problem import Problem
+from fitness.slot_pool import SlotPool
 from fitness.slots import ALIGNMENT, Slot
 
 
@@ -161,3 +162,18 @@ def test_concealing_blanks_what_was_in_it_and_gives_back_only_what_is_to_come(sl
     assert np.array_equal(slot.inputs[0], x) and slot.pending
     slot.pending = False  # as after its call
     assert slot.conceal() is None and not slot.inputs[0].any()
+
+
+def test_no_lane_always_has_the_same_slots(problem: Problem) -> None:
+    """Some memory is slower than other memory: who has it changes from process to process of a certification."""
+    pool, sizes = SlotPool(problem), problem.shapes[0]
+    first = set()
+    for _ in range(12):
+        pool.deal(sizes, 3)
+        lanes = [pool.rotation(sizes, 0) for _ in range(3)]
+        assert len({slot for slots in lanes for slot in slots}) == 6
+        first.add(lanes[0][0])
+        for slots in lanes:
+            pool.release(slots)
+    pool.close()
+    assert len(first) > 1
