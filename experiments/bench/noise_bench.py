@@ -1,69 +1,132 @@
 """How far timings of the same kernel scatter, whether 5 % are seen, and whether certificates keep their word, beside busy neighbours.
 
-    python experiments/bench/noise_bench.py [--short]
+    python experiments/bench/noise_bench.py [--quick] [--neighbours 1] [medians] [order] [itself] [certificates] [preemption]
 
-Needs g++, two cores and an otherwise quiet machine; four minutes. The kernels are fast softmaxes with a working set of 16 MiB.
+Needs g++, two cores and an otherwise quiet machine; four minutes, `--quick` one. Two kernels, both softmaxes of about 1 ms: one streams
+16 MiB through the caches, which it shares with whoever else there is; the other has 256 KiB and computes. Before each figure of the
+evaluator stands what a bare loop of the same kernel and baseline scatters by at that time, without any evaluator: that is the machine.
+The figure that decides everything in a search is the speedup, which is made of pairs; times are shown beside it.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np  # noqa: E402
+from _apart import Chain, Twins, bare, chained, slope, twins  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 from archive.evaluation import Evaluation  # noqa: E402
 from archive.kernel import Kernel  # noqa: E402
 from fitness.measuring import MeasuringEvaluator  # noqa: E402
 from fitness.problem import Problem  # noqa: E402
-from fitness.protocol import EvaluationSettings, Prepared  # noqa: E402
+from fitness.protocol import EvaluationSettings  # noqa: E402
 from fitness.targets import open_target  # noqa: E402
 
 FAST = {"ALGORITHM": 1, "EXP": 1, "VECTOR": 16, "UNROLL": 2}
-APART = 1.05
-TOLERANCE = 0.004
+APART = 0.05
+LENGTH = 1e-3
+"""Seconds of the kernel that computes."""
+ROUNDS = EvaluationSettings().repetitions
+SECTIONS = ("medians", "order", "itself", "certificates", "preemption")
 PROGRAMS = {
     "computing": "a = np.full((256, 256), 0.5)\nwhile True: a @ a",
     "streaming": "a = np.ones(1 << 23)\nb = a.copy()\nwhile True: np.copyto(b, a)",
     "in bursts": "from time import monotonic as now, sleep\nwhile True:\n end = now() + 0.004\n while now() < end: pass\n sleep(0.03)",
 }
+BUSY = ("computing", "streaming")
 
 
 @contextlib.contextmanager
-def neighbour(kind: str, core: int) -> Iterator[None]:
-    """A process that keeps `core` busy."""
-    head = f"import os, numpy as np\nos.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\n"
+def neighbour(kind: str, cores: Sequence[int]) -> Iterator[None]:
+    """Processes that keep `cores` busy; `idle`: none."""
+    head = "import os, numpy as np\nos.sched_setaffinity(0, {core})\nprint(flush=True)\n"
     if kind == "in bursts":  # on the measuring core: with as much right to it as a kernel has
         head += "try: os.nice(-20)\nexcept OSError: pass\n"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", head + PROGRAMS[kind]], stdout=subprocess.PIPE, env=environment)
-    assert process.stdout is not None
-    try:
-        select.select([process.stdout], [], [], 20)
+    with contextlib.ExitStack() as running:
+        for core in cores if kind != "idle" else ():
+            argv = [sys.executable, "-c", head.replace("{core}", f"{{{core}}}") + PROGRAMS[kind]]
+            process = running.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment))
+            running.callback(process.kill)
+            assert process.stdout is not None
+            select.select([process.stdout], [], [], 20)
         time.sleep(0.2)
         yield
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
-def slower(kernel: Kernel, turns: int) -> Kernel:
-    """The same with a loop of `turns` dependent additions at the end."""
-    source = kernel.source.rstrip()
-    assert source.endswith("}")
-    return Kernel("cpp", f"{source[:-1]}    for (volatile int64_t wasted = 0; wasted < {turns}; wasted = wasted + 1) {{\n    }}\n}}\n")
+def other_cores(measuring: int, wanted: int) -> list[int]:
+    """Cores for neighbours: none that shares its execution units with the measuring one, the nearest by number first."""
+    found = Path(f"/sys/devices/system/cpu/cpu{measuring}/topology/thread_siblings_list")
+    siblings = {measuring}
+    with contextlib.suppress(OSError, ValueError):
+        for part in found.read_text().strip().split(","):
+            first, _, last = part.partition("-")
+            siblings |= set(range(int(first), int(last or first) + 1))
+    allowed = os.sched_getaffinity(0) - {measuring}
+    free = sorted(allowed - siblings, key=lambda core: abs(core - measuring)) or sorted(allowed)
+    if not free:
+        sys.exit("noise_bench: this process may use one core only; it needs another one for a neighbour (see taskset(1))")
+    return free[:wanted]
+
+
+@dataclass
+class Subject:
+    """One problem size under measurement, with a pair of kernels that are APART."""
+
+    name: str
+    evaluator: MeasuringEvaluator
+    pair: Twins
+    count: int
+    """Evaluations, duels and so on per figure."""
+
+    @classmethod
+    def open(cls, name: str, sizes: dict[str, int], count: int, length: float | None) -> Subject:
+        """length: seconds to stretch the kernel to by its chain; None leaves it as it is."""
+        problem = Problem.load(ROOT / "experiments" / "problems" / "softmax")
+        held_out = {"rows": max(8, sizes["rows"] * 3 // 4), "cols": sizes["cols"] * 3 // 4 + 1}
+        problem = replace(problem, shapes=(sizes,), held_out_shapes=(held_out,))
+        evaluator = MeasuringEvaluator(problem, open_target("cpp", EvaluationSettings()), EvaluationSettings())
+        evaluator.warm()
+        kernel = problem.seed_kernel("cpp").with_values(FAST)
+        chain = slope(evaluator.target, problem, kernel, evaluator.station.core)
+        turns = 0 if length is None else round(length / chain.seconds)
+        prepared = evaluator.prepare(chained(kernel, turns))
+        times = np.array([seconds(evaluator.measure(prepared)) for _ in range(23)])[3:]
+        subject = cls(name, evaluator, twins(chain, kernel, APART, times, turns=turns), count)
+        subject.introduce(chain)
+        return subject
+
+    def introduce(self, chain: Chain) -> None:
+        pair = self.pair
+        print(f"{self.name} kernel: {1e3 * pair.seconds:.2f} ms; its twin {100 * pair.apart:.2f} ± {100 * pair.error:.2f} % slower by")
+        print(f"  a chain of turns of {1e9 * chain.seconds:.3f} ± {1e9 * chain.error:.3f} ns each", flush=True)
+
+    def measured(self, kernel: Kernel | None = None) -> Evaluation:
+        evaluator = self.evaluator
+        return evaluator.measure(evaluator.prepare(self.pair.fast if kernel is None else kernel))
+
+    def loop(self) -> NDArray[np.float64]:
+        """(count, 2): medians of a bare loop, of as many rounds as an evaluation has: seconds, and the baseline's in relation to them."""
+        evaluator, problem = self.evaluator, self.evaluator.problem
+        core, sizes = evaluator.station.core, problem.shapes[0]
+        times = bare(evaluator.target, problem, [self.pair.fast], sizes, core, rounds=ROUNDS * self.count)
+        pairs = times.reshape(self.count, ROUNDS, 2)
+        return np.stack([np.median(pairs[:, :, 0], axis=1), np.median(pairs[:, :, 1] / pairs[:, :, 0], axis=1)], axis=1)
 
 
 def seconds(evaluation: Evaluation) -> float:
@@ -71,108 +134,109 @@ def seconds(evaluation: Evaluation) -> float:
     return float(evaluation.profile["seconds"])
 
 
-def calibrated(evaluator: MeasuringEvaluator, kernel: Kernel) -> tuple[Prepared, Prepared, float]:
-    """(a kernel, the same made slower by five per cent, how much it is slower by duels)."""
-    fast, turns = evaluator.prepare(kernel), 200_000
-    for duels in (7, 15, 25):  # the loop overlaps with the last stores, so its cost is not in proportion to its turns
-        slow = evaluator.prepare(slower(kernel, turns))
-        apart = float(np.exp(np.median([evaluator.duel(fast, slow).advantage for _ in range(duels)])))
-        if abs(apart - APART) < TOLERANCE:
-            break
-        turns = max(100, round(turns * (APART - 1) / max(1e-3, apart - 1)))
-    return fast, slow, apart
+def spread(values: NDArray[np.float64]) -> str:
+    centre = np.median(values)
+    within = np.mean(np.abs(values / centre - 1) <= 0.03)
+    return f"{100 * np.std(np.log(values)):5.1f} {100 * (values.max() / values.min() - 1):6.1f} {100 * within:5.0f}"
 
 
-def scatter(evaluations: list[Evaluation]) -> str:
-    times = np.array([seconds(evaluation) for evaluation in evaluations])
-    ratios = np.exp(np.array([evaluation.objective for evaluation in evaluations], dtype=float))
-    return f"{spread(times)}; speedup {spread(ratios)}"
+def medians(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
+    print(f"\nmedians of one kernel, measured {subjects[0].count} times; in %: standard deviation, from least to most, how many")
+    print("lie within 3 % of their median (wanted: 100)               speedup, by pairs      time")
+    for subject in subjects:
+        for kind in ("idle", *BUSY):
+            with neighbour(kind, cores):
+                loop = subject.loop()
+                evaluations = [subject.measured() for _ in range(subject.count)]
+            times = np.array([seconds(evaluation) for evaluation in evaluations])
+            ratios = np.exp(np.array([evaluation.objective for evaluation in evaluations], dtype=float))
+            print(f"  {subject.name:<10} neighbour {kind:<10} evaluator            {spread(ratios)}   {spread(times)}")
+            print(f"  {'':<31} bare loop, no checks {spread(loop[:, 1])}   {spread(loop[:, 0])}", flush=True)
 
 
-def machine(problem: Problem, kernel: Kernel, core: int) -> str:
-    """What the machine itself does meanwhile: the same program in a bare loop on the measuring core, no evaluator around it."""
-    sizes = problem.shapes[0]
-    artifact = open_target("cpp", EvaluationSettings()).build(kernel)
-    program = (
-        "import ctypes, os, sys, time, numpy as np\n"
-        f"os.sched_setaffinity(0, {{{core}}})\n"
-        f"run = ctypes.CDLL({str(artifact.path)!r}).kernel\n"
-        f"rows, cols = {sizes['rows']}, {sizes['cols']}\n"
-        "x = [np.random.default_rng(i).standard_normal((rows, cols), np.float32) for i in range(4)]\n"
-        "y, work = [np.empty_like(a) for a in x], np.empty(1 << 20, np.uint8)\n"
-        "point, size = ctypes.c_void_p, ctypes.c_int64\n"
-        "for turn in range(480):\n"
-        "    a, b = x[turn % 4], y[turn % 4]\n"
-        "    begin = time.perf_counter()\n"
-        "    run(point(a.ctypes.data), point(b.ctypes.data), point(work.ctypes.data), size(rows), size(cols))\n"
-        "    print(time.perf_counter() - begin)\n"
-    )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    medians = np.median(np.array(told, dtype=float).reshape(30, 16), axis=1)
-    return spread(medians)
+def order(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
+    print(f"\ntwins ordered rightly in {subjects[0].count} trials (wanted: 95 %)")
+    for subject in subjects:
+        fast, slow = (subject.evaluator.prepare(kernel) for kernel in (subject.pair.fast, subject.pair.slow))
+        for kind in BUSY:
+            with neighbour(kind, cores):
+                pairs = [(subject.measured().objective, subject.measured(slow.kernel).objective) for _ in range(subject.count)]
+                duels = [subject.evaluator.duel(fast, slow) for _ in range(subject.count)]
+            alone = np.mean([one is not None and two is not None and one > two for one, two in pairs])
+            found = np.array([duel.advantage for duel in duels])
+            told = f"one after the other {100 * alone:4.0f} %, in a duel {100 * np.mean(found > 0):4.0f} %"
+            apart = f"apart by {100 * np.expm1(np.median(found)):.1f} %, each ± {100 * np.std(found):.1f} %"
+            print(f"  {subject.name:<10} neighbour {kind:<10} {told} ({apart})", flush=True)
 
 
-def spread(times: np.ndarray) -> str:
-    centre = np.median(times)
-    within = np.mean(np.abs(times / centre - 1) <= 0.03)
-    return f"{100 * (times.max() / times.min() - 1):5.1f} % from least to most, {100 * within:3.0f} % within 3 % of their median"
+def itself(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
+    """Duels of one program with itself. The two sets of memory change hands from duel to duel, so what every other one says tells what the
+    place of a lane's memory does, and all of them what its place in the order does."""
+    print(f"\none program against itself in {subjects[0].count} duels: the first lane's advantage in % (wanted: 0)")
+    for subject in subjects:
+        prepared = subject.evaluator.prepare(subject.pair.fast)
+        for kind in ("idle", "computing"):
+            with neighbour(kind, cores):
+                found = np.array([subject.evaluator.duel(prepared, prepared).advantage for _ in range(subject.count)])
+            error = np.std(found) / np.sqrt(len(found))
+            parts = f"{100 * np.mean(found[::2]):+.1f} and {100 * np.mean(found[1::2]):+.1f} by turns"
+            print(f"  {subject.name:<10} neighbour {kind:<10} {100 * np.mean(found):+.2f} ± {100 * error:.2f}; {parts}", flush=True)
+
+
+def certificates(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
+    count = max(3, subjects[0].count // 3)
+    print(f"\ncertified {count} times: how often the next certificate's speedup lies in the interval stated (wanted: 90 %)")
+    for subject in subjects:
+        prepared = subject.evaluator.prepare(subject.pair.fast)
+        for kind in BUSY:
+            with neighbour(kind, cores):
+                found = [subject.evaluator.certify(prepared).against["numpy"] for _ in range(count)]
+            next_ones = np.mean([one.low <= two.value <= one.high for one, two in pairwise(found)])
+            every = np.mean([one.low <= two.value <= one.high for one in found for two in found if one is not two])
+            width = np.median([one.high / one.low - 1 for one in found])
+            told = f"next one {100 * next_ones:4.0f} %, any other {100 * every:4.0f} %; median width {100 * width:4.1f} %"
+            print(f"  {subject.name:<10} neighbour {kind:<10} {told}", flush=True)
+
+
+def preemption(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
+    rounds = max(3, subjects[0].count // 3)
+    print(f"\npreemption: a burst of 4 ms on the measuring core every 34 ms, {rounds} evaluations")
+    for subject in subjects:
+        quiet = float(np.median([seconds(subject.measured()) for _ in range(rounds)]))
+        with neighbour("in bursts", [subject.evaluator.station.core]):
+            disturbed = [subject.measured() for _ in range(rounds)]
+        retries, rest = (sum(e.cost.get(name, 0.0) for e in disturbed) / rounds for name in ("retries", "preempted"))
+        off = 100 * (float(np.median([seconds(e) for e in disturbed])) / quiet - 1)
+        told = f"{retries:.1f} rounds repeated and {rest:.1f} taken disturbed per evaluation"
+        print(f"  {subject.name:<10} {told}; median {off:+.1f} % against an undisturbed core", flush=True)
 
 
 def main() -> None:
-    short = "--short" in sys.argv
-    problem = Problem.load(ROOT / "experiments" / "problems" / "softmax")
-    problem = replace(problem, shapes=({"rows": 1024, "cols": 2048},), held_out_shapes=({"rows": 1500, "cols": 1300},))
-    settings = EvaluationSettings()
-    evaluator = MeasuringEvaluator(problem, open_target("cpp", settings), settings)
-    evaluator.warm()
-    core, other = evaluator.station.core, min(os.sched_getaffinity(0) - {evaluator.station.core})
-    kernel = problem.seed_kernel("cpp").with_values(FAST)
-    for _ in range(3):
-        evaluator.measure(evaluator.prepare(kernel))
-    fast, slow, apart = calibrated(evaluator, kernel)
-    took = 1e3 * seconds(evaluator.measure(fast))
-    print(f"load {os.getloadavg()[0]:.1f}; kernel {took:.2f} ms on core {core}, neighbours on core {other}")
-
-    times = 6 if short else 30
-    print(f"\nmedians of one kernel, evaluated {times} times (wanted: within 3 %)")
-    print(f"  neighbour idle       {scatter([evaluator.measure(fast) for _ in range(times)])}")
-    print(f"    bare loop, no evaluator: {machine(problem, kernel, core)}")
-    for kind in ("computing", "streaming"):
-        with neighbour(kind, other):
-            print(f"    bare loop, no evaluator: {machine(problem, kernel, core)}")
-            print(f"  neighbour {kind:<10} {scatter([evaluator.measure(fast) for _ in range(times)])}")
-
-    trials = 6 if short else 30
-    print(f"\ntwo kernels, {100 * (apart - 1):.1f} % apart, ordered rightly in {trials} trials (wanted: 95 %)")
-    for kind in ("computing", "streaming"):
-        with neighbour(kind, other):
-            pairs = [(evaluator.measure(fast).objective, evaluator.measure(slow).objective) for _ in range(trials)]
-            alone = np.mean([one is not None and two is not None and one > two for one, two in pairs])
-            duels = [evaluator.duel(fast, slow) for _ in range(trials)]
-        right = np.mean([duel.advantage > 0 for duel in duels])
-        off = f"scatter {100 * np.std([duel.advantage for duel in duels]):.1f} %"
-        print(f"  neighbour {kind:<10} measured one after the other {100 * alone:4.0f} %, in a duel {100 * right:4.0f} % ({off})")
-
-    count = 3 if short else 10
-    print(f"\ncertified {count} times: how often the next certificate's speedup lies in the interval stated (wanted: 90 %)")
-    for kind in ("computing", "streaming"):
-        with neighbour(kind, other):
-            certificates = [evaluator.certify(fast).against["numpy"] for _ in range(count)]
-        next_ones = np.mean([one.low <= two.value <= one.high for one, two in pairwise(certificates)])
-        every = np.mean([one.low <= two.value <= one.high for one in certificates for two in certificates if one is not two])
-        width = np.median([one.high / one.low - 1 for one in certificates])
-        told = f"next one {100 * next_ones:4.0f} %, any other {100 * every:4.0f} %; median width {100 * width:4.1f} %"
-        print(f"  neighbour {kind:<10} {told}")
-
-    rounds = 3 if short else 10
-    print(f"\npreemption: a burst of 4 ms on the measuring core every 34 ms, {rounds} evaluations")
-    quiet = float(np.median([seconds(evaluator.measure(fast)) for _ in range(rounds)]))
-    with neighbour("in bursts", core):
-        disturbed = [evaluator.measure(fast) for _ in range(rounds)]
-    retries, rest = (sum(e.cost.get(name, 0.0) for e in disturbed) / rounds for name in ("retries", "preempted"))
-    off = 100 * (float(np.median([seconds(e) for e in disturbed])) / quiet - 1)
-    print(f"  {retries:.1f} rounds repeated and {rest:.1f} taken disturbed per evaluation; median {off:+.1f} % against an undisturbed core")
-    evaluator.close()
+    parser = argparse.ArgumentParser(description="Scatter of timings beside busy neighbours.")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="fewer trials: a minute")
+    parser.add_argument("--neighbours", type=int, default=1, help="how many other cores are kept busy")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"unknown section {', '.join(sorted(unknown))}; expected {', '.join(SECTIONS)}")
+    count = 8 if arguments.quick else 30
+    subjects = []
+    try:
+        subjects.append(Subject.open("computing", {"rows": 64, "cols": 512}, count, LENGTH))
+        subjects.append(Subject.open("streaming", {"rows": 1024, "cols": 2048}, count, None))
+        core = subjects[0].evaluator.station.core
+        cores = other_cores(core, arguments.neighbours)
+        there = f"neighbours on {', '.join(map(str, cores))} of {len(os.sched_getaffinity(0))}"
+        print(f"measured on core {core}, {there}; load {os.getloadavg()[0]:.1f}", flush=True)
+        parts: dict[str, Callable[[Sequence[Subject], Sequence[int]], None]] = {
+            "medians": medians, "order": order, "itself": itself, "certificates": certificates, "preemption": preemption
+        }  # fmt: skip
+        for name in arguments.sections or SECTIONS:
+            parts[name](subjects, cores)
+    finally:
+        for subject in subjects:
+            subject.evaluator.close()
 
 
 if __name__ == "__main__":
