@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import select
 import signal
 import subprocess
@@ -114,6 +115,27 @@ def test_an_exception_of_a_python_program_is_a_crash_that_quotes_it(referee: Ref
         runner.call(_slot(problem), 10.0)
     assert (caught.value.outcome, caught.value.diagnostic.reason) == (Outcome.CRASH, "exception")
     runner.close()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+def test_temporaries_of_a_baseline_are_not_taken_from_the_system_anew_in_every_call(
+    referee: Referee, problem: Problem, tmp_path: Path
+) -> None:
+    path = tmp_path / "wasteful.py"
+    path.write_text(
+        "import numpy as np\nimport resource\n\n\ndef wasteful(x, y):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n    [np.ones(1 << 18) for _ in range(6)]\n"
+        "    y[:] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+    )
+    slot = _slot(problem)
+    runner = referee.load(Program("python", path=path, entry="wasteful"), problem)
+    runner.attach(slot)
+    faults = []
+    for _ in range(3):
+        runner.call(slot, 5.0)
+        faults.append(float(slot.outputs[0].reshape(-1)[0]))
+    runner.close()
+    assert faults[0] > 500 and faults[2] < 100, faults
 
 
 def test_workspace_is_null_unless_asked_for_and_poisoned_when_it_is(referee: Referee, problem: Problem, tmp_path: Path) -> None:
