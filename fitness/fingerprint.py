@@ -41,7 +41,7 @@ class Fingerprint:
         self._first, self._width = bounds[:-1], np.diff(bounds)
         self._offsets = rng.integers(0, self._width)
         self.positions: NDArray[np.int64] = self._first + self._offsets
-        """Of the words looked at, one in each part; others with every `take`."""
+        """Of the words looked at, one in each part; others with every `take` of a large output."""
         self._taken: tuple[bytes, int | None] | None = None
 
     @property
@@ -51,7 +51,8 @@ class Fingerprint:
 
     def take(self, *, whole: bool) -> None:
         """Keeps what the payload is now; the runner is frozen. whole: every byte of it, however large."""
-        self.positions = self._first + (self._offsets + secrets.randbits(32)) % self._width
+        if self.sampled:
+            self.positions = self._first + (self._offsets + secrets.randbits(32)) % self._width
         words = self._words[self.positions].tobytes()
         whole |= not self.sampled
         self._taken = words, library().checksum(self._payload, self._key) if whole else None
