@@ -12,20 +12,21 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 from archive import stats
 from archive.evaluation import Diagnostic, Environment, Outcome, Samples
 from archive.kernel import Kernel
-from fitness.inputs import DISTRIBUTIONS, Case
+from fitness.inputs import DISTRIBUTIONS
 from fitness.problem import Sizes, shape_label
 from fitness.program import Program
 from fitness.protocol import Certificate, CertifiedShape, Estimate, Prepared
 from fitness.shares import FMA_PEAK, binding, mean_shares, strictest
-from fitness.sitting import Refused, Sitting
-from fitness.station import IMPOSSIBLE, Station, impossible_time
-from fitness.supply import CaseSupply
+from fitness.sitting import Refused
+from fitness.station import IMPOSSIBLE, impossible_time
+from fitness.stations import AnySitting, AnyStation, AnySupply
 from fitness.targets.base import Artifact, BuildFailure
 from fitness.verdicts import CIRCUMSTANTIAL
 
@@ -52,7 +53,7 @@ class CertificationError(Exception):
 
 
 def certify(
-    station: Station, environment: Environment, prepared: Prepared, seed: Prepared | None, artifact_of: Callable[[Prepared], Artifact]
+    station: AnyStation, environment: Environment, prepared: Prepared, seed: Prepared | None, artifact_of: Callable[[Prepared], Artifact]
 ) -> Certificate:
     """Measures `prepared` against every baseline (and `seed`) on the problem's held-out shapes.
 
@@ -80,7 +81,7 @@ def certify(
     return _certificate(station, environment, prepared, times, moved, diagnostics, time.perf_counter() - start)
 
 
-def _sanitized(station: Station, supply: CaseSupply, kernel: Kernel) -> tuple[Diagnostic, ...]:
+def _sanitized(station: AnyStation, supply: AnySupply, kernel: Kernel) -> tuple[Diagnostic, ...]:
     """Runs the build that traps on undefined behaviour on small and held-out shapes; notes where it could not be tried.
 
     Undefined behaviour may do anything under another compiler, however right it is under this one. Raises `Refused` for it.
@@ -114,7 +115,7 @@ def _sanitized(station: Station, supply: CaseSupply, kernel: Kernel) -> tuple[Di
     return ()
 
 
-def _moved(station: Station, times: Times, roofs: dict[str, str]) -> dict[str, dict[str, float]]:
+def _moved(station: AnyStation, times: Times, roofs: dict[str, str]) -> dict[str, dict[str, float]]:
     """Seconds of the fastest program of each kind of mover, by shape label and roof; takes their lanes out of `times`."""
     found: dict[str, dict[str, float]] = {}
     for sizes in station.problem.held_out_shapes:
@@ -126,7 +127,7 @@ def _moved(station: Station, times: Times, roofs: dict[str, str]) -> dict[str, d
 
 
 def _times(
-    station: Station, supply: CaseSupply, lanes: dict[str, Program], unjudged: frozenset[str]
+    station: AnyStation, supply: AnySupply, lanes: dict[str, Program], unjudged: frozenset[str]
 ) -> tuple[Times, tuple[Diagnostic, ...]]:
     """Paired times of all lanes that can run, process by process, and findings about the others. Raises `Refused` for the winner."""
     left_out: list[Diagnostic] = []
@@ -150,7 +151,7 @@ def _times(
                 lanes = {name: program for name, program in lanes.items() if name != refused.lane}
 
 
-def _all_times(station: Station, supply: CaseSupply, lanes: dict[str, Program], unjudged: frozenset[str]) -> Times:
+def _all_times(station: AnyStation, supply: AnySupply, lanes: dict[str, Program], unjudged: frozenset[str]) -> Times:
     """Shape by shape, in as many fresh processes of every lane as the settings say. Raises `Refused`.
 
     The processes of one shape are given the same cases, which are new to each of them, so that a case is made once for all.
@@ -179,7 +180,7 @@ def _all_times(station: Station, supply: CaseSupply, lanes: dict[str, Program], 
     return times
 
 
-def _impossible(station: Station, times: Times) -> tuple[Diagnostic, ...]:
+def _impossible(station: AnyStation, times: Times) -> tuple[Diagnostic, ...]:
     """The finding when the winner was faster than this machine can be, by ceilings measured again."""
     if _best_share(station, times) > 1 / IMPOSSIBLE:
         station.raise_ceilings()
@@ -187,9 +188,9 @@ def _impossible(station: Station, times: Times) -> tuple[Diagnostic, ...]:
     return (impossible_time("certify", share),) if share > 1 / IMPOSSIBLE else ()
 
 
-def _best_share(station: Station, times: Times) -> float:
+def _best_share(station: AnyStation, times: Times) -> float:
     sizes = {shape_label(s): s for s in station.problem.held_out_shapes}
-    unsure = station.referee.protocol.uncertainty
+    unsure = float(station.referee.protocol.uncertainty)
     return max(station.floor(sizes[label]) / (_median(rows[WINNER]) + unsure) for label, rows in times.items())
 
 
@@ -197,7 +198,7 @@ def _median(processes: list[list[float]]) -> float:
     return float(np.median(np.concatenate([np.asarray(rounds) for rounds in processes])))
 
 
-def _verify(sitting: Sitting, supply: CaseSupply, sizes: Sizes) -> None:
+def _verify(sitting: AnySitting, supply: AnySupply, sizes: Sizes) -> None:
     lane = sitting.lane(WINNER)
     for case in supply.verification(sizes, DISTRIBUTIONS, 1):
         sitting.call(lane, case)
@@ -205,7 +206,7 @@ def _verify(sitting: Sitting, supply: CaseSupply, sizes: Sizes) -> None:
     sitting.twice(lane, supply.drawn(sizes, supply.timed_distribution, 1))
 
 
-def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[float]]], rounds: int) -> None:
+def _rounds(sitting: AnySitting, cases: Iterator[Any], times: dict[str, list[list[float]]], rounds: int) -> None:
     """Paired rounds on one shape; lanes found slow in the first are left out of the others."""
     rows: dict[str, list[float]] = defaultdict(list)
     slow: set[str] = set()
@@ -221,7 +222,7 @@ def _rounds(sitting: Sitting, cases: Iterator[Case], times: dict[str, list[list[
 
 
 def _certificate(
-    station: Station, environment: Environment, prepared: Prepared, times: Times, moved: dict[str, dict[str, float]],
+    station: AnyStation, environment: Environment, prepared: Prepared, times: Times, moved: dict[str, dict[str, float]],
     diagnostics: tuple[Diagnostic, ...], seconds: float,
 ) -> Certificate:  # fmt: skip
     problem = station.problem

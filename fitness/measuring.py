@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from fitness.inputs import Case
 from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, Certificate, Duel, EvaluationSettings, Prepared
 from fitness.proving import proofs
-from fitness.sitting import Lane, Refused, Sitting
+from fitness.sitting import Refused
 from fitness.station import IMPOSSIBLE, SEARCH_BASELINE, Station, impossible_time, referee_cores
+from fitness.stations import AnySitting, AnyStation
 from fitness.targets.base import Artifact, BuildFailure, Target
 from fitness.timing import Enough, Timed, settle_rounds, time_rounds
 from fitness.verdicts import CIRCUMSTANTIAL
@@ -63,7 +65,7 @@ class MeasuringEvaluator:
         self.problem = problem
         self.target = target
         self.settings = settings
-        self._station: Station | None = None
+        self._station: AnyStation | None = None
         self._environment: Environment | None = None
         self._canary: tuple[float, Reading] | None = None
 
@@ -73,7 +75,7 @@ class MeasuringEvaluator:
         return referee_cores(self.settings)
 
     @property
-    def station(self) -> Station:
+    def station(self) -> AnyStation:
         if self._station is None:
             self._station = Station(self.problem, self.target, self.settings)
         return self._station
@@ -199,12 +201,12 @@ class MeasuringEvaluator:
         assert isinstance(artifact, Artifact)
         return artifact if artifact.path.exists() else self.target.build(prepared.kernel)
 
-    def _verify(self, sitting: Sitting, lane: Lane) -> None:
+    def _verify(self, sitting: AnySitting, lane: Any) -> None:
         """Raises `Refused`."""
         for case, twice in proofs(self.problem, self.station.supply):
             (sitting.twice if twice else sitting.call)(lane, case)
 
-    def _time(self, sitting: Sitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
+    def _time(self, sitting: AnySitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
         return time_rounds(sitting, self._cases(), names, self.baseline, bar=bar, **self._enough())
 
     def _enough(self) -> Enough:

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archive import stats
 from archive.evaluation import Diagnostic, Samples
-from fitness.inputs import Case
 from fitness.protocol import Bar
 from fitness.racing import SCREEN_ROUNDS, hopeless
-from fitness.sitting import Sitting
+from fitness.stations import AnySitting
 
 __all__ = ["LONGER", "SURE_ROUNDS", "Enough", "Timed", "settle_rounds", "time_rounds"]
 
@@ -55,8 +54,8 @@ class Timed:
 
 
 def time_rounds(
-    sitting: Sitting,
-    cases: Mapping[str, Iterator[Case]],
+    sitting: AnySitting,
+    cases: Mapping[str, Iterator[Any]],
     names: Sequence[str],
     baseline: str,
     *,
@@ -84,7 +83,7 @@ def time_rounds(
 
 
 def settle_rounds(
-    sitting: Sitting, cases: Mapping[str, Iterator[Case]], names: tuple[str, str], baseline: str, *, cap: int, precision: float
+    sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str], baseline: str, *, cap: int, precision: float
 ) -> Timed:
     """Times two lanes until it is plain which is faster, they are known to be equal within `precision`, or LONGER * `cap` rounds are done
     (or the cases used up). The baseline takes part in the first `cap` rounds. Raises `fitness.sitting.Refused`.
@@ -109,7 +108,7 @@ def _decided(duel: tuple[Samples, ...], precision: float) -> bool:
     return surely_apart or found.high - found.low <= precision
 
 
-def _round(sitting: Sitting, cases: Mapping[str, Iterator[Case]], seconds: Seconds, *, without: Collection[str] = ()) -> None:
+def _round(sitting: AnySitting, cases: Mapping[str, Iterator[Any]], seconds: Seconds, *, without: Collection[str] = ()) -> None:
     for label, fresh in cases.items():
         _, measured = sitting.round(fresh, without=without)
         for name, value in measured.items():

@@ -87,7 +87,7 @@ class GpuEvaluator(MeasuringEvaluator):
         if self._station is None:
             from fitness.gpu.station import GpuStation
 
-            self._station = GpuStation(self.problem, self.target, self.settings)  # type: ignore[assignment]
+            self._station = GpuStation(self.problem, self.target, self.settings)
         return self._station
 
     def close(self) -> None:

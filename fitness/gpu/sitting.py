@@ -188,6 +188,9 @@ class GpuSitting:
     def lane(self, name: str) -> GpuLane:
         return self._lanes[name]
 
+    def conclude(self) -> None:
+        """Nothing is left to look at: every output of every batch was compared whole, after the clock had stopped."""
+
     # -- one checked batch ---------------------------------------------------------------------------------------------------------
 
     def call(self, lane: GpuLane, case: GpuCase | tuple[GpuSupply, Sizes]) -> float:
