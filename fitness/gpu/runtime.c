@@ -188,6 +188,15 @@ static const char* refused(const struct evo_kernel* kernel, struct dim3 grid, st
     return text;
 }
 
+static const char* misfit(const struct evo_kernel* kernel, struct dim3 grid, const unsigned* cluster, char* text, size_t room) {
+    const unsigned x = cluster[0], y = cluster[1], z = cluster[2];
+    const unsigned long long blocks = (unsigned long long)x * y * z;
+    if (blocks && blocks <= (kernel->wide ? 16 : 8) && grid.x % x == 0 && grid.y % y == 0 && grid.z % z == 0) return NULL;
+    snprintf(text, room, "clusters of %u x %u x %u blocks in a grid of %u x %u x %u; the grid is to be a multiple, and a cluster has 8 blocks at most",
+             x, y, z, grid.x, grid.y, grid.z);
+    return text;
+}
+
 static int launched(const void* function, struct dim3 grid, struct dim3 block, void** args, size_t shared, void* stream,
                     const struct attribute* attributes, unsigned count) {
     struct evo_kernel* kernel = found(function);
@@ -195,8 +204,11 @@ static int launched(const void* function, struct dim3 grid, struct dim3 block, v
     if (!kernel) return failed(INVALID_FUNCTION);
     if (!ours(stream)) return SUCCESS;
     if (!grid.x || !grid.y || !grid.z) return failed(INVALID_CONFIGURATION); /* as on a device: nothing is launched */
-    if (refused(kernel, grid, block, shared, text, sizeof text)) {
-        line("invalid %s is launched with %s\n", kernel->name, text);
+    const char* why = refused(kernel, grid, block, shared, text, sizeof text);
+    for (unsigned i = 0; i < count && !why; ++i)
+        if (attributes[i].id == CLUSTER) why = misfit(kernel, grid, attributes[i].words, text, sizeof text);
+    if (why) {
+        line("invalid %s is launched with %s\n", kernel->name, why);
         return failed(INVALID_CONFIGURATION);
     }
     for (unsigned i = 0; i < count; ++i)
@@ -252,6 +264,7 @@ int cudaFuncSetAttribute(const void* function, int id, int value) {
         kernel->allowed = value;
     }
     if (id == CARVEOUT) kernel->carved = 1;
+    if (id == NON_PORTABLE_CLUSTER) kernel->wide = value;
     line("attribute %s %d %d\n", kernel->name, id, value);
     return SUCCESS;
 }

@@ -21,6 +21,7 @@ struct evo_kernel {
     size_t* sizes; /* bytes of each */
     int allowed; /* bytes of dynamic shared memory that were asked for */
     int carved; /* whether it has a carveout of its own */
+    int wide; /* whether clusters of more than 8 blocks were asked for */
 };
 
 void evo_begin(FILE* to, const struct evo_device* of, struct evo_kernel* kernels, size_t count, void* stream);

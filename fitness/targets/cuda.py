@@ -213,6 +213,8 @@ class CudaTarget(Target):
         cached = entry is not None
         if entry is None:
             facts, content = self._take_down(compiled, cases, count)
+            if "failure" in facts and not Outcome(str(facts["outcome"])).reusable:
+                _raised(facts)
             entry = self.cache.put(PLAN_KIND, plan_key, {"facts.json": json.dumps(facts).encode(), "kernel.tar": content})
         facts = json.loads(entry.read("facts.json"))
         _raised(facts)

@@ -245,6 +245,11 @@ def test_kernels_that_ask_the_devices_system_for_something_are_hosted() -> None:
         ("", Outcome.BUILD_ERROR, "no_launch", "no kernel"),
         ("copied<<<1, 2048, 0, stream>>>(x, y, 1);", Outcome.BUILD_ERROR, "invalid_launch", "2048"),
         ("copied<<<1, 256, 60000, stream>>>(x, y, 1);", Outcome.BUILD_ERROR, "invalid_launch", "cudaFuncSetAttribute allowed 49152"),
+        (
+            "cudaLaunchAttribute a[1]; a[0].id = cudaLaunchAttributeClusterDimension; a[0].val.clusterDim = {2, 1, 1};"
+            "cudaLaunchConfig_t c{}; c.gridDim = 3, c.blockDim = 32, c.stream = stream, c.attrs = a, c.numAttrs = 1;"
+            "cudaLaunchKernelEx(&c, copied, x, y, 1);", Outcome.BUILD_ERROR, "invalid_launch", "clusters of 2 x 1 x 1",
+        ),
         ("copied<<<dim3(1, 70000), 256, 0, stream>>>(x, y, 1);", Outcome.BUILD_ERROR, "invalid_launch", "70000"),
         ("cudaFuncSetAttribute(copied, cudaFuncAttributeMaxDynamicSharedMemorySize, 300000);", Outcome.BUILD_ERROR, "invalid_launch", "3"),
     ],
