@@ -38,10 +38,15 @@ chosen; they are so small that all of them is in the pool.
     samples       .791 (.019) .900 (.012) .946 (.011) .963 (.010)
     (random)                                                        .903 (.008) .938 (.006) .962 (.003)
 
-Neighbours, samples and lengthscales pay by more than two standard errors. Spread and squash do not, and whoever drops them has no
-figures against it: on the six, an earlier ablation (6 seeds) had spread at -.070 (.035) and squash at -.035 (.035) at 25
-evaluations, these seeds have the one at +.032 (.031) and the other at -.021 (.025). They are a few lines each, and stay for the
-booleans, strings and noise of the tests until somebody knows better.
+Neighbours, samples and lengthscales pay by more than two standard errors. Spread and squash act early, on spaces too large for the
+pool, and too little for so few seeds. Sixty more on the six, 50 evaluations each, differences seed by seed; and all four ablations that
+were made of these two parts (6, 10, 10 and these 60 seeds) weighed by their variances:
+
+    without          25           50           25, all four
+    spread       -.016 (.011) -.004 (.009)    -.019 (.009)
+    squash       -.019 (.007) +.000 (.007)    -.020 (.007)
+
+At 50 and beyond neither matters, and on the seven CPU spaces (20 fresh seeds) not at 25 either: .960 (.003), without them .960 and .958.
 On synthetic spaces, 20 seeds each: of 20 booleans the best found after 60 evaluations is 15.2, 13.6 without neighbours; under tight
 constraints -.83, -1.09 without samples.
 
@@ -71,8 +76,9 @@ of it failing, noise) are in `tests/evo/test_strategies_prospect.py`: there it f
 evaluations.
 
 Runs are in `experiments/results/auto_ablation.csv` (`python experiments/bench/autotune_evo.py --spaces … --contestants
-evo:auto,evo:auto-spread,… --first-seed 100 --seeds 10 --budget 200`; those with parts that are gone were made at commit 8cf4fbc) and
-`experiments/results/autotune_strategies.csv` (`--contestants evo:auto --first-seed 200 --seeds 20 --budget 400`).
+evo:auto,evo:auto-spread,… --first-seed 100 --seeds 10 --budget 200`; for spread and squash from seeds 300, 400 and, on the CPU spaces,
+2000 on; those with parts that are gone were made at commit 8cf4fbc) and `experiments/results/autotune_strategies.csv` (`--contestants
+evo:auto --first-seed 200 --seeds 20 --budget 400`).
 """
 
 from __future__ import annotations
