@@ -54,9 +54,11 @@ def export(
     if json:
         emit_json(asdict(made))
         return
+    alone = specialists > 1 and len(made.kernels) == 1
+    nobody = f" (no other elite that passed its certification is over {choice.ADVANTAGE - 1:.0%} faster on a shape)" if alone else ""
     rows = {
         "package": f"{made.folder} (module {made.module}, function {made.name})",
-        "kernels": ", ".join(f"candidate {number}" for number in made.kernels),
+        "kernels": ", ".join(f"candidate {number}" for number in made.kernels) + nobody,
         "certified": "\n".join(
             f"{v:.2f}× over {name} (95 % prediction interval {low:.2f}× to {high:.2f}×)" for name, (v, low, high) in made.certified.items()
         ),

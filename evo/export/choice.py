@@ -14,7 +14,7 @@ from archive.kernel import Kernel
 from evo.errors import UserError
 from evo.reading import RunReader
 
-__all__ = ["Specialist", "certified", "contenders", "specialists"]
+__all__ = ["ADVANTAGE", "Specialist", "certified", "contenders", "specialists"]
 
 ADVANTAGE = 1.05
 """How much faster than the winner another elite has to be on a shape to be its specialist."""
