@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.gpu, pytest.mark.timeout(600), pytest.mark.skipif(find_nvcc() is None, reason="nvcc is not installed")
 ]  # fmt: skip
 SETTINGS = EvaluationSettings(repetitions=6, precision=0.03, call_timeout=5.0)
-AGREE = 0.08
+AGREE = 0.1
 """By how much the times of two kernels may differ that both do nothing but move the same bytes in 16-byte words."""
 
 EVERYTHING = """
@@ -85,7 +85,9 @@ extern "C" void kernel(const __nv_bfloat16* x, __nv_bfloat16* y, void* scratch, 
     cudaLaunchKernelEx(&config, clustered, out + 33);
     unsigned* counted = out + 34;
     void* arguments[] = {&counted};
-    cudaLaunchCooperativeKernel(whole, dim3(64), dim3(32), arguments, 0, stream);
+    int multiprocessors = 0;
+    cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0);
+    cudaLaunchCooperativeKernel(whole, dim3(multiprocessors), dim3(32), arguments, 0, stream);
     cudaMemcpyAsync(out + 36, room + 1, 8, cudaMemcpyDeviceToDevice, stream);
 }
 """
@@ -119,7 +121,8 @@ def test_every_kind_of_launch_arrives_as_it_was_written() -> None:
         assert found[16:24] == [1499 - 3 * i for i in range(8)]
         assert found[32] == 31 + 5
         assert found[33] == 2 * 4, "two clusters of four blocks"
-        assert found[34:36] == [64 * 32, 64 * 32], "no block passed the barrier before all had come"
+        threads = 32 * torch.cuda.get_device_properties(0).multi_processor_count
+        assert found[34:36] == [threads, threads], "no block passed the barrier before all had come"
         assert found[36:38] == [0x11111111] * 2
         assert not y[40:].any()
     loaded.close()
