@@ -14,7 +14,8 @@ inputs = {
 }
 outputs = {"y": {"dtype": "bfloat16", "shape": ("rows", "cols")}}
 shapes = [{"rows": 8192, "cols": 14336}]
-small_shapes = [{"rows": 37, "cols": 133}, {"rows": 31, "cols": 1024}, {"rows": 3, "cols": 4099}]
+# not so small that in sparse data a handful of products, each rounded twice by PyTorch, makes the whole root mean square
+small_shapes = [{"rows": 131, "cols": 133}, {"rows": 31, "cols": 1024}, {"rows": 48, "cols": 4099}]
 held_out_shapes = [{"rows": 4096, "cols": 11008}, {"rows": 16384, "cols": 4096}]
 
 
