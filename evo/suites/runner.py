@@ -22,12 +22,15 @@ from evo.summary import Summary
 
 __all__ = ["SuiteRun"]
 
-NOTE = """\
-Milliseconds are per call, geometric means over shapes that the search never saw; certified, one run each.
-
+MEASURED = "Milliseconds are per call, geometric means over shapes that the search never saw; certified, one run each.\n"
+NAMED = """
 Ceilings are programs that do nothing but what the kernel cannot do without, called interleaved with it on the same cold arguments:
 a *plain copy* moves its bytes with ordinary stores, a *streaming copy* with stores past the caches (so a kernel may exceed the plain
 copy, and is then held against the streaming one), a *random gather* picks its rows. *FMA peak* is the measured rate of multiply-adds.
+"""
+OF_DEVICE = """
+The roofline is what the problem's bytes take at the device's measured rates of reading, writing and copying, in the mixture that the
+problem has, or its operations where they take longer; where rows are picked at random, what picking takes.
 """
 
 Search = Callable[[Run], Summary]
@@ -136,7 +139,7 @@ class SuiteRun:
         rows = self.rows()
         origin = self._origin(rows, command)
         said = f"`{origin['command']}`, {origin['time']}, {origin['device'] or origin['machine']}, evo {origin['evo']}.\n"
-        note = NOTE
+        note = MEASURED + (NAMED if any(row.roofline for row in rows) else OF_DEVICE if any(row.roofline_share for row in rows) else "")
         texts = {
             self.outputs.markdown: f"# {self.suite.name}\n\n{as_markdown(rows)}\n{note}\n{said}",
             self.outputs.csv: as_csv(rows),
