@@ -11,6 +11,7 @@ from typing import Any
 from archive.evaluation import Diagnostic, Outcome
 from fitness.gpu import wire
 from fitness.gpu.colony import Colony
+from fitness.gpu.describing import REGISTERS, occupancy
 
 __all__ = ["build_triton"]
 
@@ -53,6 +54,11 @@ def build_triton(
     if limit and needed > limit:
         text = f"A launch needs {needed} bytes of shared memory a block; the device has {limit}. Use smaller tiles or fewer stages."
         return _failure(Outcome.BUILD_ERROR, "shared_memory", text, {"bytes": needed, "limit_bytes": limit}), None
+    for launch, code in zip(answer["launches"][0], answer["kernels"], strict=False):
+        registers, warps = int(code.get("registers", 0)), int(launch["num_warps"])
+        if backend == "cuda" and registers and not occupancy(registers, warps, 0):
+            text = f"A launch needs {registers} registers in each of {32 * warps} threads; a multiprocessor has {REGISTERS}. Use fewer warps."
+            return _failure(Outcome.BUILD_ERROR, "registers", text, {"registers": registers, "threads": 32 * warps}), None
     return {key: answer[key] for key in ("launches", "workspaces", "kernels", "why_no_plan")}, archive
 
 

@@ -9,7 +9,7 @@ from archive.tunables import Value
 from fitness.problem import Problem
 from fitness.targets.tiles import tile_elements
 
-__all__ = ["hosted_profile", "occupancy", "profile"]
+__all__ = ["REGISTERS", "hosted_profile", "occupancy", "profile"]
 
 WARPS, REGISTERS, SHARED, BLOCKS = 64, 65536, 228 << 10, 32
 """Of one multiprocessor of compute capability 9.0."""

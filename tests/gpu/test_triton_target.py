@@ -65,6 +65,20 @@ def test_tiles_beyond_shared_memory_are_refused_before_a_device_sees_them() -> N
     assert failure.value.diagnostic.reason == "shared_memory"
 
 
+@needs_triton
+def test_more_registers_than_a_multiprocessor_has_are_refused_before_a_device_sees_them() -> None:
+    problem = Problem.load("attention_bf16")
+    target = TritonTarget(EvaluationSettings(architecture="sm_90"), problem)
+    crowded = problem.seed_kernel("triton").with_values({"TILE_M": 256, "TILE_N": 64, "NUM_WARPS": 16, "REGISTERS": 168})
+    try:
+        with pytest.raises(BuildFailure) as failure:
+            target.build(crowded)
+    finally:
+        target.close()
+    assert failure.value.diagnostic.reason == "registers"
+    assert failure.value.diagnostic.details == {"registers": 168, "threads": 512}
+
+
 @pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU")
 @pytest.mark.parametrize("name", ["triton", "cuda"])
 def test_timing_without_a_gpu_is_a_clear_error(name: str) -> None:
