@@ -57,7 +57,7 @@ def build_triton(
     for launch, code in zip(answer["launches"][0], answer["kernels"], strict=False):
         registers, warps = int(code.get("registers", 0)), int(launch["num_warps"])
         if backend == "cuda" and registers and not occupancy(registers, warps, 0):
-            text = f"A launch needs {registers} registers in each of {32 * warps} threads; a multiprocessor has {REGISTERS}. Use fewer warps."
+            text = f"A launch needs {registers} registers in each of {32 * warps} threads; a multiprocessor has {REGISTERS}: fewer warps."
             return _failure(Outcome.BUILD_ERROR, "registers", text, {"registers": registers, "threads": 32 * warps}), None
     return {key: answer[key] for key in ("launches", "workspaces", "kernels", "why_no_plan")}, archive
 
