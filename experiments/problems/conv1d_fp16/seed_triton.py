@@ -220,7 +220,9 @@ def rows_of_weights(packed, tap, begin, o, FILTERS: tl.constexpr, CHANNELS: tl.c
 
 
 @triton.jit
-def moved(x, descriptor, b, begin, first, CHANNELS: tl.constexpr, LENGTH: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BULKY: tl.constexpr):
+def moved(
+    x, descriptor, b, begin, first, CHANNELS: tl.constexpr, LENGTH: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BULKY: tl.constexpr
+):  # fmt: skip
     """(K, positions) of x from position `first` on, which may lie before the sequence."""
     if BULKY:
         return descriptor.load([(b * CHANNELS + begin).to(tl.int32), first])
@@ -250,11 +252,11 @@ def filters_down(
     if HELD:
         first_part, second_part, third_part = (), (), ()
         for step in tl.static_range(TAPS * chunks):
-            first_part = first_part + (rows_of_weights(packed, step // chunks, step % chunks * K, o, FILTERS, CHANNELS, K),)
+            first_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o, FILTERS, CHANNELS, K),)
             if PARTS > 1:
-                second_part = second_part + (rows_of_weights(packed, step // chunks, step % chunks * K, o + M, FILTERS, CHANNELS, K),)
+                second_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o + M, FILTERS, CHANNELS, K),)
             if PARTS > 2:
-                third_part = third_part + (rows_of_weights(packed, step // chunks, step % chunks * K, o + 2 * M, FILTERS, CHANNELS, K),)
+                third_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o + 2 * M, FILTERS, CHANNELS, K),)
     for item in tl.range(tl.program_id(0), items, tl.num_programs(0), num_stages=STAGES if HELD else 1):
         b, first = (item // tiles).to(INDEX), item % tiles * N
         t = first + tl.arange(0, N)
