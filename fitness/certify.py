@@ -7,11 +7,16 @@ on this machine is expected to land.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,13 +65,25 @@ def certify(
     A kernel that fails here gets a certificate that says so (`ok` False, with diagnostics); it never raises for a bad kernel.
     Raises `CertificationError`.
     """
+    with tempfile.TemporaryDirectory(prefix="evo-certify-") as folder:
+        return _certified(station, environment, prepared, seed, artifact_of, Path(folder))
+
+
+def _certified(
+    station: AnyStation, environment: Environment, prepared: Prepared, seed: Prepared | None, artifact_of: Callable[[Prepared], Artifact],
+    folder: Path,
+) -> Certificate:  # fmt: skip
     start = time.perf_counter()
     supply = station.fresh_supply()
-    lanes = {WINNER: station.target.program(artifact_of(prepared))}
+    lanes = {WINNER: _kept(folder / WINNER, lambda: station.target.program(artifact_of(prepared)))}
     if seed is not None:
-        lanes[SEED] = station.target.program(artifact_of(seed))
+        lanes[SEED] = _kept(folder / SEED, lambda: station.target.program(artifact_of(seed)))
     lanes |= station.libraries()
-    movers = {} if station.mover is None else station.mover.programs(tuple(station.problem.held_out_shapes))
+    found = {} if station.mover is None else station.mover.programs(tuple(station.problem.held_out_shapes))
+    movers = {}
+    for number, (name, (roof, program)) in enumerate(found.items()):
+        with contextlib.suppress(FileNotFoundError):  # a ceiling less
+            movers[name] = roof, _copied(program, folder / f"mover-{number}")
     try:
         notes = _sanitized(station, supply, prepared.kernel)
         times, left_out = _times(station, supply, lanes | {name: program for name, (_, program) in movers.items()}, frozenset(movers))
@@ -79,6 +96,24 @@ def certify(
         return _failed(prepared, (nothing, *left_out), environment, time.perf_counter() - start)
     diagnostics = (*_impossible(station, times), *notes, *left_out)
     return _certificate(station, environment, prepared, times, moved, diagnostics, time.perf_counter() - start)
+
+
+def _copied(program: Program, place: Path) -> Program:
+    """The program from a copy of its file, which is ours for as long as this takes: anybody may empty the cache of builds meanwhile.
+
+    Raises FileNotFoundError.
+    """
+    place.mkdir(exist_ok=True)
+    return replace(program, path=Path(shutil.copyfile(program.path, place / program.path.name)))
+
+
+def _kept(place: Path, program_of: Callable[[], Program]) -> Program:
+    """Such a copy of what `program_of` builds, if need be again. Raises `CertificationError`."""
+    for _ in range(TROUBLES):
+        program = program_of()
+        with contextlib.suppress(FileNotFoundError):
+            return _copied(program, place)
+    raise CertificationError(f"the evaluator failed, not the kernel: {program.path} is gone each time it has been built")
 
 
 def _sanitized(station: AnyStation, supply: AnySupply, kernel: Kernel) -> tuple[Diagnostic, ...]:

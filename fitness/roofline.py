@@ -116,6 +116,7 @@ def ceilings(cache: Cache, core: int, toolchain: Toolchain, *, threads: int = 1,
     known = _load(cache, cores, toolchain)
     if known is not None and not refresh:
         return known
+    cache.root.mkdir(parents=True, exist_ok=True)  # anybody may have emptied the cache meanwhile
     with (cache.root / "ceilings.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would disturb each other
         known = _load(cache, cores, toolchain)

@@ -367,6 +367,21 @@ def test_a_certificate_tells_the_speedup_over_every_baseline_and_the_seed(evalua
     assert certificate.processes == SETTINGS.certify_processes and certificate.seconds > 0
 
 
+def test_a_cache_that_is_emptied_while_a_winner_is_certified_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = opened(settings=replace(SETTINGS, cache=tmp_path / "cache"))
+    prepared, emptied = seed(evaluator), []
+
+    def empty(_kernel: Kernel) -> None:
+        shutil.rmtree(tmp_path / "cache")
+        emptied.append(True)
+
+    monkeypatch.setattr(evaluator.target, "instrumented", empty)  # asked for once everything is built
+    certificate = evaluator.certify(prepared, prepared)
+    evaluator.close()
+    assert emptied and certificate.ok and set(certificate.against) == {"numpy", "seed"}
+    assert certificate.shares, "the ceilings' programs were kept too"
+
+
 def test_a_winner_that_is_wrong_on_held_out_shapes_gets_no_certificate(evaluator: MeasuringEvaluator) -> None:
     cheat = changed(evaluator, "        positive[r] = count;", "        positive[r] = cols == 777 ? 0 : count;")
     assert evaluator.measure(cheat).ok
