@@ -7,6 +7,7 @@ of these shapes for several extents and returns arrays whose extents are the sam
 from __future__ import annotations
 
 import itertools
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,12 @@ def guess(subject: Subject, shapes: Mapping[str, Sequence[str]], dtypes: Mapping
             raise UserError("There are too many sizes.", file=subject.file, found=", ".join(sizes), expected=f"at most {len(TRIALS[0])}")
         try:
             return Guess(sizes, inputs, *_outputs(subject, sizes, inputs))
+        except (NameError, ImportError) as error:  # no shapes make this right
+            frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(subject.file)]
+            raise UserError(
+                f"`{subject.name}` cannot be run.", file=subject.file, line=frames[-1].lineno if frames else None,
+                found=f"{type(error).__name__}: {error}", remedy="Correct it.",
+            ) from error  # fmt: skip
         except Exception as error:
             tried = ", ".join(f"{parameter.name}[{', '.join(parameter.dims)}]" for parameter in inputs)
             first = first or f"{type(error).__name__}: {error} (with {tried})"

@@ -174,6 +174,14 @@ def test_a_function_that_changes_its_arguments_is_refused(file: Path) -> None:
     assert "changes its arguments" in str(caught.value.found)
 
 
+def test_a_mistake_in_the_function_is_told_with_its_line_and_not_as_one_of_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "slips.py"
+    path.write_text("import numpy as np\n\n\ndef slips(x):\n    return np.exp(x) + offset\n")
+    with pytest.raises(UserError, match="cannot be run") as caught:
+        guess(read_subject(path), {}, {})
+    assert caught.value.line == 5 and "offset" in str(caught.value.found)
+
+
 def test_an_unclear_choice_names_the_functions_there_are(file: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_subject(file)
