@@ -53,6 +53,7 @@ class Lane:
 
     name: str
     runner: Runner
+    program: Program
     trusted: bool = False
     """A baseline: its outputs are checked on its first call of each shape only."""
     judged: bool = True
@@ -60,6 +61,8 @@ class Lane:
     seen: set[int] = field(default_factory=set)
     """Numbers of the cases it was given."""
     slots: dict[str, list[Slot]] = field(default_factory=dict)
+    inherited: dict[str, list[Slot]] = field(default_factory=dict)
+    """Slots that it takes before it asks the pool for any."""
     turn: int = 0
     workspace: int = 0
     """Bytes that it asked for through workspace(), over all its slots."""
@@ -71,6 +74,8 @@ class Sitting:
     Use as a context manager: leaving it ends every runner and returns the slots. Inside, the calling thread has the
     measuring core, ahead of others where it may.
     """
+
+    exchanges = True
 
     def __init__(self, problem: Problem, referee: Referee, pool: SlotPool, *, call_timeout: float) -> None:
         self._problem = problem
@@ -113,8 +118,28 @@ class Sitting:
             raise Refused(name, failure.outcome, failure.diagnostic) from failure
         finally:
             self.cost["fork"] += time.perf_counter() - start
-        lane = self._lanes[name] = Lane(name, runner, trusted, judged)
+        lane = self._lanes[name] = Lane(name, runner, program, trusted, judged)
         return lane
+
+    def exchange(self, one: str, other: str) -> None:
+        """Seats both programs anew, each in the other's slots: what is faster or slower about a slot's memory goes to both alike.
+
+        Both are as cold then as after their first seating. Raises `Refused`.
+        """
+        self.conclude()
+        left = {name: self._lanes.pop(name) for name in (one, other)}
+        try:
+            for lane in left.values():
+                lane.runner.close()
+            for name, lane in left.items():
+                self.seat(name, lane.program, judged=lane.judged)
+        finally:
+            for name, heir in ((one, other), (other, one)):
+                slots = left[name].inherited | left[name].slots
+                if heir in self._lanes:
+                    self._lanes[heir].inherited = slots
+                else:
+                    self._give_back(slots)
 
     def adopt(self, lane: Lane) -> None:
         """Adds a lane whose runner outlives this sitting (a baseline); it is not ended on leaving."""
@@ -124,9 +149,12 @@ class Sitting:
         if lane.trusted:
             return
         lane.runner.close()
-        for slots in lane.slots.values():
-            self._pool.release(slots)
-        lane.slots.clear()
+        self._give_back(lane.inherited | lane.slots)
+
+    def _give_back(self, slots: dict[str, list[Slot]]) -> None:
+        for each in slots.values():
+            self._pool.release(each)
+        slots.clear()
 
     def lane(self, name: str) -> Lane:
         return self._lanes[name]
@@ -259,7 +287,8 @@ class Sitting:
             memory = self._referee.terms.memory
             if lane.workspace > memory:
                 raise out_of_memory("load", lane.workspace, memory, "asked through workspace(), over all shapes, for")
-            lane.slots[label] = self._pool.rotation(sizes, needed)
+            inherited = lane.inherited.pop(label, None)
+            lane.slots[label] = self._pool.rotation(sizes, needed) if inherited is None else self._pool.refit(inherited, needed)
             new += lane.slots[label]
         lane.runner.attach(*new)
 

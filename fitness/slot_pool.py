@@ -29,6 +29,7 @@ class SlotPool:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
+        self._made: dict[str, list[Slot]] = defaultdict(list)
         self._idle: dict[str, list[Slot]] = defaultdict(list)
 
     def count(self, sizes: Sizes) -> int:
@@ -36,10 +37,19 @@ class SlotPool:
         return 1 if sizes in self._problem.small_shapes else SLOTS
 
     def rotation(self, sizes: Sizes, workspace: int) -> list[Slot]:
-        """Slots for one lane and shape; give them back with `release`."""
+        """Slots for one lane and shape, the oldest that are idle: candidates that are measured one after the other all have the same ones,
+        so that whatever these are like, none has an advantage. Give them back with `release`."""
         idle = self._idle[shape_label(sizes)]
-        slots = [idle.pop() if idle else Slot(self._problem, sizes) for _ in range(self.count(sizes))]
+        slots = [idle.pop() if idle else self._new(sizes) for _ in range(self.count(sizes))]
         for slot in slots:
+            slot.fit(workspace)
+        return slots
+
+    def refit(self, slots: list[Slot], workspace: int) -> list[Slot]:
+        """The same slots for another lane, with nothing left in them."""
+        for slot in slots:
+            slot.poison()
+            slot.late_write()  # whoever wrote late is gone
             slot.fit(workspace)
         return slots
 
@@ -52,7 +62,7 @@ class SlotPool:
         """
         idle = self._idle[shape_label(sizes)]
         while len(idle) < lanes * self.count(sizes):
-            idle.append(Slot(self._problem, sizes))
+            idle.append(self._new(sizes))
         random.SystemRandom().shuffle(idle)
 
     def release(self, slots: Iterable[Slot]) -> None:
@@ -61,10 +71,18 @@ class SlotPool:
             slot.late_write()  # whoever wrote late is gone: the next lane must not be blamed for it
             if slot.workspace_bytes > WORKSPACE_KEPT:
                 slot.fit(0)
-            self._idle[shape_label(slot.sizes)].append(slot)
+            label = shape_label(slot.sizes)
+            self._idle[label].append(slot)
+            self._idle[label].sort(key=self._made[label].index, reverse=True)
+
+    def _new(self, sizes: Sizes) -> Slot:
+        slot = Slot(self._problem, sizes)
+        self._made[shape_label(sizes)].append(slot)
+        return slot
 
     def close(self) -> None:
         for slots in self._idle.values():
             for slot in slots:
                 slot.close()
         self._idle.clear()
+        self._made.clear()

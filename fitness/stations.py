@@ -41,6 +41,13 @@ class AnySitting(Protocol):
     def round(self, cases: Iterator[Any], /, *, without: Collection[str] = ()) -> tuple[Any, Mapping[str, float]]:
         """Seconds of every lane on the next case. Raises `Refused`, StopIteration."""
 
+    @property
+    def exchanges(self) -> bool:
+        """Whether lanes have memory of their own, which they can exchange."""
+
+    def exchange(self, one: str, other: str) -> None:
+        """Has two lanes exchange it. Raises `Refused`."""
+
     def conclude(self) -> None:
         """The last looks, before times are believed. Raises `Refused`."""
 

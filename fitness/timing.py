@@ -25,8 +25,11 @@ LONGER = 3
 """How many times more rounds a duel may take than one candidate's timing: two kernels 5 % apart whose pairs scatter by 10 to 20 %, as
 memory-bound ones do beside busy neighbours, are ordered rightly 95 % of the time after some 40 rounds and 85 % after 16
 (experiments/results/noise.txt)."""
-SURE_ROUNDS = 8
-"""Rounds before a duel may be decided early."""
+EXCHANGE = 8
+"""Rounds after which the lanes of a duel change slots. Which pages of memory an argument lies in makes up to a third of difference to a
+kernel that picks rows or goes down columns, 8 % to one that streams; after two such halves both lanes have had the same."""
+SURE_ROUNDS = 2 * EXCHANGE
+"""Rounds before a duel may be decided early, and in steps of which; half as many where lanes have no slots of their own."""
 SURE = 2.5758 / 1.96
 """A duel is looked at after every round, so it ends early only on a 99 % interval: this much wider than the 95 % one."""
 TIME_LIMIT = 4.0
@@ -85,21 +88,37 @@ def time_rounds(
 def settle_rounds(
     sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str], baseline: str, *, cap: int, precision: float
 ) -> Timed:
-    """Times two lanes until it is plain which is faster, they are known to be equal within `precision`, or LONGER * `cap` rounds are done
-    (or the cases used up). The baseline takes part in the first `cap` rounds. Raises `fitness.sitting.Refused`.
+    """Times two lanes, which change slots in between, until it is plain which is faster, they are known to be equal within `precision`, or
+    LONGER * `cap` rounds are done (or the cases used up). The baseline takes part in the first `cap` rounds. Raises
+    `fitness.sitting.Refused`.
     """
     seconds: Seconds = {label: {name: [] for name in (*names, baseline)} for label in cases}
-    for done in range(1, LONGER * cap + 1):
+    step = SURE_ROUNDS if sitting.exchanges else EXCHANGE
+    most = -(-LONGER * cap // step) * step
+    for done in range(1, most + 1):
         try:
             _round(sitting, cases, seconds, without=() if done <= cap else (baseline,))
+            if done >= SCREEN_ROUNDS and sitting.cost["kernel"] > TIME_LIMIT:
+                break
+            if done % EXCHANGE:
+                continue
+            if done == most or (done % step == 0 and _decided(_paired(seconds, *names), precision)):
+                break
+            if sitting.exchanges:
+                _exchange(sitting, cases, names)
         except StopIteration:
-            break
-        if done >= SURE_ROUNDS and _decided(_paired(seconds, *names), precision):
-            break
-        if done >= SCREEN_ROUNDS and sitting.cost["kernel"] > TIME_LIMIT:
             break
     sitting.conclude()
     return Timed({name: _paired(seconds, name, baseline) for name in names}, (), _paired(seconds, *names))
+
+
+def _exchange(sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str]) -> None:
+    """Has two lanes change slots; their first calls thereafter, which fault in what the programs need, are nobody's time."""
+    sitting.exchange(*names)
+    for fresh in cases.values():
+        case = next(fresh)
+        for name in names:
+            sitting.call(sitting.lane(name), case)
 
 
 def _decided(duel: tuple[Samples, ...], precision: float) -> bool:

@@ -144,6 +144,8 @@ class GpuLane:
 class GpuSitting:
     """Lanes measured together on one device. A context manager: leaving it ends every untrusted runner."""
 
+    exchanges = False
+
     def __init__(self, station: GpuStation, problem: Problem, referee: GpuReferee, pool: SlotPool, *, call_timeout: float) -> None:
         self._station = station
         self._problem = problem
@@ -187,6 +189,9 @@ class GpuSitting:
 
     def lane(self, name: str) -> GpuLane:
         return self._lanes[name]
+
+    def exchange(self, one: str, other: str) -> None:
+        """Nothing to exchange: all lanes use the same slots."""
 
     def conclude(self) -> None:
         """Nothing is left to look at: every output of every batch was compared whole, after the clock had stopped."""

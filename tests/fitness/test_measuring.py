@@ -19,7 +19,7 @@ from fitness.canary import Reading
 from fitness.certify import CertificationError
 from fitness.inputs import make_case
 from fitness.measuring import MeasuringEvaluator
-from fitness.problem import Problem
+from fitness.problem import Problem, shape_label
 from fitness.protocol import Bar, EvaluationSettings, Prepared
 from fitness.racing import SCREEN_ROUNDS
 from fitness.referee import Referee
@@ -320,6 +320,22 @@ def test_a_duel_of_equals_goes_on_beyond_the_cap_of_one_timing_and_a_plain_one_e
         assert all(len(samples.seconds) == len(samples.baseline) == 4 for samples in plain.challenger.samples)
     finally:
         evaluator.close()
+
+
+def test_lanes_that_exchange_have_each_other_s_slots_and_fresh_runners(evaluator: MeasuringEvaluator) -> None:
+    program = evaluator.target.program(evaluator._artifact(seed(evaluator)))
+    sizes = evaluator.problem.shapes[0]
+    with evaluator.station.sitting() as sitting:
+        for name in ("one", "other"):
+            sitting.seat(name, program)
+        fresh = evaluator.station.timed_cases(sizes)
+        sitting.round(fresh)
+        before = {name: (sitting.lane(name).runner, sitting.lane(name).slots[shape_label(sizes)]) for name in ("one", "other")}
+        sitting.exchange("one", "other")
+        sitting.round(fresh)
+        after = {name: (sitting.lane(name).runner, sitting.lane(name).slots[shape_label(sizes)]) for name in ("one", "other")}
+    assert after["one"][1] == before["other"][1] and after["other"][1] == before["one"][1]
+    assert not {after["one"][0], after["other"][0]} & {before["one"][0], before["other"][0]}
 
 
 def test_a_duel_survives_the_loss_of_the_baseline(evaluator: MeasuringEvaluator) -> None:

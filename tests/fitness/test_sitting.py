@@ -12,7 +12,7 @@ def seated(*names: str) -> Sitting:
     nobody: Any = None
     sitting = Sitting(nobody, nobody, nobody, call_timeout=1.0)
     for name in names:
-        sitting.adopt(Lane(name, nobody, trusted=True))
+        sitting.adopt(Lane(name, nobody, nobody, trusted=True))
     return sitting
 
 
@@ -35,5 +35,5 @@ def test_a_lane_that_comes_later_takes_part_at_once() -> None:
     sitting = seated("kernel")
     orders(sitting, 1)
     nobody: Any = None
-    sitting.adopt(Lane("numpy", nobody, trusted=True))
+    sitting.adopt(Lane("numpy", nobody, nobody, trusted=True))
     assert all(set(order) == {"kernel", "numpy"} for order in orders(sitting, 5))
