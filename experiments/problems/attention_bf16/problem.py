@@ -14,7 +14,7 @@ _head = {"dtype": "bfloat16", "shape": ("batch", "heads", "length", "dim"), "rol
 inputs = {"q": _head, "k": _head, "v": _head}
 outputs = {"y": {"dtype": "bfloat16", "shape": ("batch", "heads", "length", "dim")}}
 compute_dtype = "bfloat16"
-shapes = [{"batch": 4, "heads": 32, "length": 4096, "dim": 128}]
+shapes = [{"batch": 4, "heads": 32, "length": 4096, "dim": 128}, {"batch": 8, "heads": 32, "length": 1536, "dim": 128}]
 small_shapes = [{"batch": 1, "heads": 2, "length": 33, "dim": 32}, {"batch": 2, "heads": 1, "length": 200, "dim": 128}]
 held_out_shapes = [
     {"batch": 8, "heads": 32, "length": 2048, "dim": 128},
