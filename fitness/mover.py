@@ -23,7 +23,7 @@ from fitness.inputs import draw_inputs
 from fitness.problem import Problem, Sizes, shape_label
 from fitness.program import Program
 from fitness.referee import Referee, Runner
-from fitness.sitting import SlotPool
+from fitness.slot_pool import SlotPool
 from fitness.targets.base import BuildFailure, Target
 
 __all__ = ["PLAIN_COPY", "RANDOM_GATHER", "STREAMING_COPY", "Move", "Mover", "moves", "source"]

@@ -28,7 +28,7 @@ from fitness.slots import Slot
 from fitness.verdicts import out_of_memory
 from fitness.verify import agree, judge
 
-__all__ = ["Lane", "Refused", "Sitting", "SlotPool"]
+__all__ = ["Lane", "Refused", "Sitting"]
 
 MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""

@@ -23,7 +23,8 @@ from fitness.protocol import EvaluationSettings
 from fitness.referee import Referee
 from fitness.roofline import Ceilings, minimum_seconds
 from fitness.sandbox import choose
-from fitness.sitting import Lane, Sitting, SlotPool
+from fitness.sitting import Lane, Sitting
+from fitness.slot_pool import SlotPool
 from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
 from fitness.timing import LONGER

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from fitness.gpu.cases import GpuSupply
 from fitness.gpu.ceilings import GpuCanary, GpuCeilings, gather_rate, measure_ceilings, minimum_seconds
 from fitness.gpu.referee import GpuReferee
-from fitness.gpu.sitting import LASTING, GpuLane, GpuSitting, SlotPool
+from fitness.gpu.sitting import LASTING, GpuLane, GpuSitting
+from fitness.gpu.slot_pool import SlotPool
 from fitness.problem import Problem, Sizes
 from fitness.program import Program
 from fitness.protocol import EvaluationSettings
