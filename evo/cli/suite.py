@@ -13,6 +13,8 @@ from evo.cli.output import emit_json, facts, is_terminal, say, section, table
 
 if TYPE_CHECKING:
     from evo.run import Run
+    from evo.suites.config import Entry
+    from evo.suites.runner import SuiteRun
     from evo.suites.table import Row
     from evo.summary import Summary
 
@@ -31,6 +33,8 @@ def suite(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The suite's folder; runs/suite-NAME by default.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Search only this run now; repeatable.")] = None,
     table_only: Annotated[bool, typer.Option("--table", help="Search nothing; write table and picture of what is there.")] = False,
+    search_only: Annotated[bool, typer.Option("--search-only", help="Write no table and no picture; `--table` does later.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs to search on at once, one problem on each.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON; progress goes to standard error.")] = False,
 ) -> None:
     """Search many problems, one table and one picture out.
@@ -52,16 +56,22 @@ def suite(
     running = SuiteRun(loaded, out or runs_folder() / f"suite-{loaded.name}")
     command = ["evo", *sys.argv[1:]]
     waiting = [] if table_only else [entry for entry in running.pending() if not only or entry.name in only]
+    if devices > 1 and waiting:
+        beside(running, waiting, devices, overrides or [], command)
+        waiting = []
     for number, entry in enumerate(waiting, 1):
         if not json:
             section(f"{entry.name} ({number} of {len(waiting)})")
         went_on = running.search(entry, lambda run: watched(run, json=json))
         if entry.name in running.failures:
             typer.echo(f"{entry.name}: {running.failures[entry.name]}", err=True)
-        running.write(command)
+        if not search_only:
+            running.write(command)
         if not went_on:
             typer.echo(f"interrupted; the same command goes on: {' '.join(command)}", err=True)
             raise typer.Exit(INTERRUPTED)
+    if search_only:
+        raise typer.Exit(2 if any(not _certified(running, entry) for entry in waiting) else 0)
     rows = running.write(command)
     if json:
         emit_json(codec.loads(running.outputs.json.read_text(encoding="utf-8")))
@@ -73,6 +83,38 @@ def suite(
     asked = [row for row in rows if not only or row.name in only]
     if any(row.state != "certified" for row in asked) and not table_only:
         raise typer.Exit(2)
+
+
+def _certified(running: SuiteRun, entry: Entry) -> bool:
+    from evo.suites.table import read_row
+
+    return read_row(entry.name, running.folder / entry.name).state == "certified"
+
+
+def beside(running: SuiteRun, waiting: list[Entry], count: int, overrides: list[str], command: list[str]) -> None:
+    """Searches what is waiting on several GPUs, a process each, and keeps the table up to date. Raises UserError, typer.Exit."""
+    from evo.cli.searching import INTERRUPTED
+    from evo.executors import devices_of
+    from evo.suites.side_by_side import side_by_side
+
+    chosen = [devices_of(target, count) for target in sorted({entry.config.target.name for entry in waiting})]
+    running.folder.mkdir(parents=True, exist_ok=True)
+    settings = [word for override in overrides for word in ("--set", override)]
+
+    def search(name: str) -> list[str]:
+        own = ["suite", str(running.suite.file), "-o", str(running.folder), "--only", name, "--search-only"]
+        return [sys.executable, "-m", "evo", *own, *settings]
+
+    interrupted = False
+    for ended in side_by_side([entry.name for entry in waiting], chosen[0], search, running.folder):
+        interrupted |= ended.status == INTERRUPTED
+        if ended.status not in (0, INTERRUPTED):
+            running.failures[ended.name] = f"exit status {ended.status}, see {ended.log}"
+        row = next(row for row in running.write(command) if row.name == ended.name)
+        typer.echo(f"{ended.name}: {row.state}" + ("" if row.speedup is None else f", {row.speedup.value:.2f}×") + f" ({ended.log})")
+    if interrupted:
+        typer.echo(f"interrupted; the same command goes on: {' '.join(command)}", err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 def watched(run: Run, *, json: bool) -> Summary:

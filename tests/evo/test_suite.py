@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from evo.run import Run
 from evo.suites.config import Suite, load_suite
 from evo.suites.energy import EnergyLog, Meter
 from evo.suites.runner import SuiteRun
+from evo.suites.side_by_side import side_by_side
 from evo.suites.table import Row, as_csv, as_markdown, cells, columns
 from evo.summary import Summary
 
@@ -65,6 +70,41 @@ def test_one_run_alone_can_be_searched_now(files: Path) -> None:
     assert main(["suite", str(files / "suite.yaml"), "-o", str(files / "out"), "--only", "two"]) == 0
     assert [row["state"] for row in rows_of(files / "out")] == ["waiting", "certified", "waiting"]
     assert main(["suite", str(files / "suite.yaml"), "-o", str(files / "out"), "--only", "four"]) == 2
+
+
+def test_a_search_without_a_table_leaves_that_to_later(files: Path) -> None:
+    arguments = ["suite", str(files / "suite.yaml"), "-o", str(files / "out"), "--only", "two"]
+    assert main([*arguments, "--search-only"]) == 0
+    assert not (files / "out" / "suite.md").exists()
+    assert main([*arguments, "--table"]) == 0
+    assert [row["state"] for row in rows_of(files / "out")] == ["waiting", "certified", "waiting"]
+
+
+def test_more_devices_than_there_are_is_a_clear_error(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suite", str(files / "suite.yaml"), "-o", str(files / "out"), "--devices", "2"]) == 2
+    assert "tabular" in capsys.readouterr().err
+
+
+TELL = "import os, time; time.sleep(0.5); print(os.environ['CUDA_VISIBLE_DEVICES'], sorted(os.sched_getaffinity(0)))"
+
+
+def test_runs_side_by_side_have_a_device_and_a_share_of_the_cores(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    ended = list(side_by_side(names, ["3", "5"], lambda name: [sys.executable, "-c", TELL], tmp_path))
+    assert sorted(one.name for one in ended) == names and all(one.status == 0 for one in ended)
+    told = [one.log.read_text().split(" ", 1) for one in ended]
+    cores = {device: text for device, text in told}
+    assert set(cores) == {"3", "5"} and sum(device == "3" for device, _ in told) == 2, "each device took its next run"
+    if len(os.sched_getaffinity(0)) > 1:
+        assert cores["3"] != cores["5"]
+
+
+def test_ctrl_c_ends_what_is_under_way_and_begins_no_other(tmp_path: Path) -> None:
+    patient = "import sys, time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    ended = list(side_by_side(["a", "b", "c"], ["0", "1"], lambda name: [sys.executable, "-c", patient], tmp_path))
+    assert sorted((one.name, one.status) for one in ended) == [("a", 130), ("b", 130)]
 
 
 def test_a_run_that_cannot_be_searched_is_told_in_the_table_and_the_others_go_on(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
