@@ -71,7 +71,7 @@ def _wrong(case: Case, position: int, got: Array, limit: float, *, forgiving: bo
     with np.errstate(all="ignore"):
         error = np.abs(got.astype(np.float64) - expected).reshape(half.size, -1)
         if forgiving:
-            error -= case.slack[position][:, None]
+            error -= case.wider_slack[position][:, None]
         wrong = ~(error <= limit * (np.abs(expected).reshape(half.size, -1) + half[:, None]))
     same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
     mask = np.asarray(wrong.reshape(got.shape) & ~same)

@@ -16,7 +16,7 @@ from typing import Any
 from fitness.adapters.foreign import AS_DRAWN
 from fitness.argument import Argument, evaluate
 from fitness.distributions import DENSITIES, DISTRIBUTIONS, LARGEST_INTEGER, SCALES, adapt, generator
-from fitness.inputs import RANGE_SHARE, SLACK_DRAWS, SLACK_FACTOR
+from fitness.inputs import MORE_DRAWS, RANGE_SHARE, SLACK_DRAWS, SLACK_FACTOR
 from fitness.problem import Problem, ProblemError, Sizes, shape_label
 
 __all__ = ["GpuCase", "GpuSupply", "case_of", "make_case"]
@@ -47,12 +47,20 @@ class GpuCase:
     @cached_property
     def slack(self) -> tuple[Any, ...]:
         """Per output (rows,): what the inputs' own rounding does to the reference (see `fitness.inputs.Case.slack`)."""
+        return tuple(SLACK_FACTOR * row for row in self._moved(SLACK_DRAWS))
+
+    @cached_property
+    def wider_slack(self) -> tuple[Any, ...]:
+        """The same over more draws, asked for before an output is called wrong (see `fitness.inputs.Case.wider_slack`)."""
+        return tuple(known.maximum(SLACK_FACTOR * row) for known, row in zip(self.slack, self._moved(MORE_DRAWS), strict=True))
+
+    def _moved(self, draws: int) -> list[Any]:
         import torch
 
         unit = 2.0**-53 if self.problem.compute_dtype == "float64" else 2.0**-24
         centre = _reference(self.problem, self.inputs)
         largest = [torch.zeros_like(values, dtype=torch.float64) for values in self.half_rms]
-        for _ in range(SLACK_DRAWS):
+        for _ in range(draws):
             moved = []
             for argument, array in zip(self.problem.inputs, self.inputs, strict=True):
                 if argument.is_float and argument.role != "fixed":
@@ -64,7 +72,7 @@ class GpuCase:
                 if largest[index].numel():
                     shift = (there.double() - here.double()).abs().reshape(largest[index].numel(), -1)
                     largest[index] = torch.maximum(largest[index], torch.nan_to_num(shift, 0.0, 0.0, 0.0).amax(dim=1))
-        return tuple(SLACK_FACTOR * row for row in largest)
+        return largest
 
 
 def _reference(problem: Problem, inputs: Sequence[Any]) -> tuple[Any, ...]:
