@@ -119,7 +119,8 @@ class SuiteRun:
             known = as_user_error(error)
             if known is None:
                 raise
-            self.failures[entry.name] = "; ".join([known.what.splitlines()[0], *([known.found] if known.found else [])])
+            said = [line.strip() for line in known.what.splitlines()[:2]]  # what, and the first finding about it
+            self.failures[entry.name] = "; ".join([*said, *([known.found] if known.found else [])])
             return True
         if meter.works:
             energy.end(meter.joules())
