@@ -27,5 +27,5 @@ def torch(x, q, scale):
     x, q, scale = map(torch.from_numpy, (x, q, scale))
     largest = x.abs().amax(dim=1, keepdim=True)
     torch.div(largest[:, 0], 127, out=scale)
-    inverse = torch.where(largest >= float(SMALLEST), 127 / largest, 0)
+    inverse = torch.where(largest >= float(SMALLEST), torch.full_like(largest, 127) / largest, 0)  # 127 / largest takes a reciprocal
     q.copy_((x * inverse).round_())
