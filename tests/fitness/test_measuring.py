@@ -309,15 +309,15 @@ def test_a_duel_finds_the_faster_of_two(evaluator: MeasuringEvaluator) -> None:
 
 def test_a_duel_of_equals_goes_on_beyond_the_cap_of_one_timing_and_a_plain_one_ends_early() -> None:
     """The baseline is needed for one timing's worth of rounds only; what decides between two kernels is their own pairs."""
-    evaluator = opened(settings=replace(SETTINGS, repetitions=4, precision=0.0))
+    evaluator = opened(settings=replace(SETTINGS, repetitions=8, precision=0.0))
     try:
         shapes = len(evaluator.problem.shapes)
         one, twin = seed(evaluator), changed(evaluator, "    for (int64_t r = 0;", "    // twin\n    for (int64_t r = 0;")
         longest = max(evaluator.duel(one, twin).challenger.cost["rounds"] for _ in range(3))
-        assert 4 * shapes < longest <= LONGER * 4 * shapes
+        assert SURE_ROUNDS * shapes < longest <= -(-LONGER * 8 // SURE_ROUNDS) * SURE_ROUNDS * shapes, "whole exchanges of slots"
         plain = evaluator.duel(one, slowed(evaluator, 2_000_000))
         assert plain.advantage > 0 and plain.challenger.cost["rounds"] <= SURE_ROUNDS * shapes
-        assert all(len(samples.seconds) == len(samples.baseline) == 4 for samples in plain.challenger.samples)
+        assert all(len(samples.seconds) == len(samples.baseline) == 8 for samples in plain.challenger.samples)
     finally:
         evaluator.close()
 
