@@ -129,17 +129,12 @@ def where_it_lies(
 
 
 @triton.jit
-def from_packed(
-    packed, y, base, count, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr,
-    TAPS: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, STAGES: tl.constexpr, INDEX: tl.constexpr,
+def product(
+    rows, packed, inside, o, FILTERS: tl.constexpr, CHANNELS: tl.constexpr, TAPS: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    K: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """packed: w, then from OFFSET on x of `count` positions, those of the sequences from `base` on."""
-    p = tl.program_id(0) * M + tl.arange(0, M)
-    b, t, inside = (p // LENGTH).to(INDEX), p % LENGTH, p < count
-    o = tl.program_id(1) * (PARTS * N) + tl.arange(0, N)
+    """Of packed rows, where a tap is a row further, with up to three tiles of filters."""
     chunks: tl.constexpr = (CHANNELS + K - 1) // K
-    first = (b * (LENGTH + TAPS // 2 * 2) + t) * CHANNELS
-    rows = packed.to(tl.pointer_type(tl.float16)) + OFFSET + first[:, None] + tl.arange(0, K)[None, :]
     one, two, three = tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32)
     for step in tl.range(0, TAPS * chunks, num_stages=STAGES):
         tap, begin = step // chunks, step % chunks * K
@@ -150,6 +145,21 @@ def from_packed(
             two = tl.dot(left, weights(packed, tap, begin, o + N, FILTERS, CHANNELS, TAPS, K, True), two)
         if PARTS > 2:
             three = tl.dot(left, weights(packed, tap, begin, o + 2 * N, FILTERS, CHANNELS, TAPS, K, True), three)
+    return one, two, three
+
+
+@triton.jit
+def from_packed(
+    packed, y, base, count, OFFSET: tl.constexpr, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr,
+    TAPS: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, STAGES: tl.constexpr, INDEX: tl.constexpr,
+):  # fmt: skip
+    """packed: w, then from OFFSET on x of `count` positions, those of the sequences from `base` on."""
+    p = tl.program_id(0) * M + tl.arange(0, M)
+    b, t, inside = (p // LENGTH).to(INDEX), p % LENGTH, p < count
+    o = tl.program_id(1) * (PARTS * N) + tl.arange(0, N)
+    first = (b * (LENGTH + TAPS // 2 * 2) + t) * CHANNELS
+    rows = packed.to(tl.pointer_type(tl.float16)) + OFFSET + first[:, None] + tl.arange(0, K)[None, :]
+    one, two, three = product(rows, packed, inside, o, FILTERS, CHANNELS, TAPS, M, N, K, STAGES)
     b += base
     stored(y, one, b, t, inside, o, FILTERS, LENGTH)
     if PARTS > 1:
@@ -165,7 +175,6 @@ def tile_by_tile(
 ):  # fmt: skip
     """packed: w, then from OFFSET on the rooms of the programs, of M positions and those of half a filter at either end."""
     half: tl.constexpr = TAPS // 2
-    chunks: tl.constexpr = (CHANNELS + K - 1) // K
     mine = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
     room = packed.to(tl.pointer_type(tl.float16)) + OFFSET + mine * ((M + 2 * half) * CHANNELS)
     i, c = tl.arange(0, M), tl.arange(0, WIDE)
@@ -184,16 +193,7 @@ def tile_by_tile(
             tl.store(room + (half + M + row) * CHANNELS + c, other, mask=c < CHANNELS)
         tl.debug_barrier()
         rows = room + i[:, None] * CHANNELS + tl.arange(0, K)[None, :]
-        one, two, three = tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32)
-        for step in tl.range(0, TAPS * chunks, num_stages=STAGES):
-            tap, begin = step // chunks, step % chunks * K
-            mask = inside[:, None] & (begin + tl.arange(0, K) < CHANNELS)[None, :]
-            left = tl.load(rows + (tap * CHANNELS + begin), mask=mask, other=0.0)
-            one = tl.dot(left, weights(packed, tap, begin, o, FILTERS, CHANNELS, TAPS, K, True), one)
-            if PARTS > 1:
-                two = tl.dot(left, weights(packed, tap, begin, o + N, FILTERS, CHANNELS, TAPS, K, True), two)
-            if PARTS > 2:
-                three = tl.dot(left, weights(packed, tap, begin, o + 2 * N, FILTERS, CHANNELS, TAPS, K, True), three)
+        one, two, three = product(rows, packed, inside, o, FILTERS, CHANNELS, TAPS, M, N, K, STAGES)
         stored(y, one, b, t, inside, o, FILTERS, LENGTH)
         if PARTS > 1:
             stored(y, two, b, t, inside, o + N, FILTERS, LENGTH)
