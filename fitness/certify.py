@@ -28,7 +28,7 @@ from fitness.inputs import DISTRIBUTIONS
 from fitness.problem import Sizes, shape_label
 from fitness.program import Program
 from fitness.protocol import Certificate, CertifiedShape, Estimate, Prepared
-from fitness.shares import FMA_PEAK, binding, mean_shares, strictest
+from fitness.shares import binding, mean_shares, strictest
 from fitness.sitting import Refused
 from fitness.station import IMPOSSIBLE, impossible_time
 from fitness.stations import AnySitting, AnyStation, AnySupply
@@ -279,9 +279,7 @@ def _certificate(
         label = shape_label(sizes)
         rows = times[label]
         winner, median = _median(rows[WINNER]), {name: _median(rows[name]) for name in names}
-        shares = {roof: seconds / winner for roof, seconds in moved[label].items()}
-        if shares and problem.flops(sizes):
-            shares[FMA_PEAK] = station.arithmetic(sizes) / winner
+        shares = {name: seconds / winner for name, seconds in station.ceilings_of(sizes, moved[label]).items()}
         share = strictest(shares) if shares else station.roof(sizes) / winner
         shapes.append(CertifiedShape(label, winner, median, share, problem.bytes_moved(sizes), problem.flops(sizes), shares))
     libraries = [name for name in names if name != SEED]

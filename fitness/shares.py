@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from archive import stats
 from fitness.mover import PLAIN_COPY, RANDOM_GATHER, STREAMING_COPY
 
-__all__ = ["FMA_PEAK", "binding", "mean_shares", "strictest", "told"]
+__all__ = ["ARITHMETIC", "BANDWIDTH", "FMA_PEAK", "TENSOR_PEAK", "binding", "mean_shares", "strictest", "told"]
 
 FMA_PEAK = "FMA peak"
 """The problem's operations at the measured rate of fused multiply-adds."""
-MEMORY = (PLAIN_COPY, STREAMING_COPY, RANDOM_GATHER)
+TENSOR_PEAK = "tensor-core peak"
+"""The problem's operations at the measured rate of a large matrix product in the problem's precision (GPUs)."""
+BANDWIDTH = "memory bandwidth"
+"""The problem's bytes at the device's measured rates of reading, writing and copying, in the mixture that the problem has (GPUs)."""
+ARITHMETIC = (FMA_PEAK, TENSOR_PEAK)
+MEMORY = (PLAIN_COPY, STREAMING_COPY, BANDWIDTH, RANDOM_GATHER)
 
 
 def mean_shares(shapes: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -24,22 +29,24 @@ def strictest(shares: Mapping[str, float]) -> float | None:
     """The share of the whole roofline: what the fastest mover and the multiply-adds leave, whichever takes longer."""
     memory = [shares[name] for name in MEMORY if name in shares]
     both = [min(memory)] if memory else []
-    both += [shares[FMA_PEAK]] if FMA_PEAK in shares else []
+    both += [shares[name] for name in ARITHMETIC if name in shares]
     return max(both, default=None)
 
 
 def binding(shares: Mapping[str, float]) -> str:
     """Name of the ceiling that is the problem's roofline; "" where none is known.
 
-    Multiply-adds where they take longer than the fastest way to move the bytes. Else the gather, where the problem declares
-    one, or the plain copy, which most kernels can be held against. A kernel that beats it, which stores past the caches can,
-    is held against the streaming copy: nothing is ever shown as better than its roofline.
+    The operations where they take longer than the fastest way to move the bytes. Else the gather, where the problem declares
+    one, a GPU's bandwidth, or the plain copy, which most kernels can be held against. A kernel that beats it, which stores past
+    the caches can, is held against the streaming copy: nothing is ever shown as better than its roofline.
     """
     memory = [shares[name] for name in MEMORY if name in shares]
-    if FMA_PEAK in shares and shares[FMA_PEAK] >= min(memory, default=0.0):
-        return FMA_PEAK
-    if RANDOM_GATHER in shares:
-        return RANDOM_GATHER
+    for name in ARITHMETIC:
+        if name in shares and shares[name] >= min(memory, default=0.0):
+            return name
+    for name in (RANDOM_GATHER, BANDWIDTH):
+        if name in shares:
+            return name
     if PLAIN_COPY in shares and (shares[PLAIN_COPY] <= 1.0 or shares.get(STREAMING_COPY, 1.0) >= shares[PLAIN_COPY]):
         return PLAIN_COPY
     return STREAMING_COPY if STREAMING_COPY in shares else ""
@@ -49,7 +56,7 @@ def told(strict: float | None, shares: Mapping[str, float], roofline: str) -> st
     """`83 % of plain copy (54 % of streaming copy, 10 % of FMA peak)`: the binding ceiling first; "" where nothing is known.
 
     Args:
-        strict: the share of the whole roofline, for devices whose ceilings have no names of their own.
+        strict: the share of the whole roofline, for certificates in which its ceilings have no names.
         shares: of each ceiling, by name.
         roofline: the binding one among them.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from archive.evaluation import Diagnostic
 from fitness.canary import Canary
@@ -23,6 +23,7 @@ from fitness.protocol import EvaluationSettings
 from fitness.referee import Referee
 from fitness.roofline import Ceilings, minimum_seconds
 from fitness.sandbox import choose
+from fitness.shares import FMA_PEAK
 from fitness.sitting import Lane, Sitting
 from fitness.slot_pool import SlotPool
 from fitness.supply import CaseSupply, Wanted
@@ -159,6 +160,11 @@ class Station:
         """
         moved = None if self.mover is None else self.mover.seconds(sizes)
         return self.floor(sizes) if moved is None else max(moved, self.arithmetic(sizes))
+
+    def ceilings_of(self, sizes: Sizes, moved: Mapping[str, float]) -> Mapping[str, float]:
+        """Seconds of one call by the name of each ceiling: the movers', as measured beside the kernel, and of the operations, if any.
+        Empty where no mover was measured."""
+        return {**moved, FMA_PEAK: self.arithmetic(sizes)} if moved and self.problem.flops(sizes) else moved
 
     def arithmetic(self, sizes: Sizes) -> float:
         """Seconds of one call's operations at the peak of fused multiply-adds."""

@@ -27,6 +27,8 @@ NAMED = """
 Ceilings are programs that do nothing but what the kernel cannot do without, called interleaved with it on the same cold arguments:
 a *plain copy* moves its bytes with ordinary stores, a *streaming copy* with stores past the caches (so a kernel may exceed the plain
 copy, and is then held against the streaming one), a *random gather* picks its rows. *FMA peak* is the measured rate of multiply-adds.
+On a GPU, *memory bandwidth* is what the bytes take at the device's measured rates of reading, writing and copying, in the mixture that
+the problem has, and the *tensor-core peak* the rate of a large matrix product.
 """
 OF_DEVICE = """
 The roofline is what the problem's bytes take at the device's measured rates of reading, writing and copying, in the mixture that the

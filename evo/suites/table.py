@@ -21,7 +21,7 @@ from evo.suites.energy import EnergyLog
 __all__ = ["Row", "as_csv", "as_json", "as_markdown", "is_final", "read_row"]
 
 SEED = "seed"
-CEILINGS = ("plain copy", "streaming copy", "random gather", "FMA peak")
+CEILINGS = ("plain copy", "streaming copy", "memory bandwidth", "random gather", "FMA peak", "tensor-core peak")
 """As certificates name them (`fitness.shares`)."""
 COPIES = CEILINGS[:2]
 
@@ -141,7 +141,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
     names = sorted({name for row in rows for name in row.baselines_ms}, key=lambda name: (name != "numpy", name))
     shown = ["problem", "seed ms", *(f"{name} ms" for name in names), "evolved ms", "speedup", "95 % interval", "over", "over seed"]
     shown += [f"of {CEILINGS[0]}"] if any(CEILINGS[0] in row.shares for row in rows) else []
-    shown += ["of roofline", "roofline", "evaluations", "seconds"]
+    shown += ["of roofline", *(["roofline"] if any(row.roofline for row in rows) else []), "evaluations", "seconds"]
     return [*shown, "joules"] if any(row.joules is not None for row in rows) else shown
 
 

@@ -24,6 +24,8 @@ def profile(facts: dict[str, Any], kernel: Kernel, problem: Problem | None) -> d
     * `memory_pattern`, `compute_pattern`, `load_bytes`, `store_bytes`, `atomics`, `instructions` (see `fitness.gpu.sass`);
     * `planned`: whether the device gets machine code and a list of launches, or has to be lent the file's host code (`fitness.gpu.plan`);
     * `tile_elements`, `working_set`, `tunable.NAME` as for every target.
+
+    Where nothing could read the machine code (no cuobjdump), patterns are `unknown`, and spills and counts are left out.
     """
     launches, kernels = facts["launches"][0], facts["kernels"]
     main = max(range(len(launches)), key=lambda i: launches[i]["grid"][0] * launches[i]["grid"][1] * launches[i]["grid"][2])
@@ -40,12 +42,10 @@ def profile(facts: dict[str, Any], kernel: Kernel, problem: Problem | None) -> d
         "warps": warps,
         "stages": int(launch["num_stages"]),
         "registers": registers,
-        "spills": int(code.get("spill_instructions", 0)),
         "shared_bytes": shared,
         "occupancy": occupancy(registers, warps, shared),
     }
-    for name in ("memory_pattern", "compute_pattern", "load_bytes", "store_bytes", "atomics", "barriers", "instructions"):
-        found[name] = code.get(name, "" if name.endswith("pattern") else 0)
+    found |= _read_from(code)
     found["planned"] = not facts.get("why_no_plan")
     found["tile_elements"] = tile_elements(kernel.values)
     found["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
@@ -59,14 +59,20 @@ def hosted_profile(code: dict[str, Any], kernel: Kernel, problem: Problem | None
     warps, registers, shared = max(1, int(threads) // 32), int(code.get("registers", 0)), int(code.get("static_shared", 0))
     found: dict[str, Value] = {
         "kernels": 0, "programs": 0, "elements_per_program": 0, "warps": warps, "stages": 0, "registers": registers,
-        "spills": code.get("spill_instructions", 0), "shared_bytes": shared, "occupancy": occupancy(registers, warps, shared),
+        "shared_bytes": shared, "occupancy": occupancy(registers, warps, shared),
     }  # fmt: skip
-    for name in ("memory_pattern", "compute_pattern", "load_bytes", "store_bytes", "atomics", "barriers", "instructions"):
-        found[name] = code.get(name, "" if name.endswith("pattern") else 0)
+    found |= _read_from(code)
     found["planned"] = False
     found["tile_elements"] = tile_elements(kernel.values)
     found["working_set"] = problem.footprint(problem.shapes[0]) if problem is not None else 0
     return found | {f"tunable.{name}": value for name, value in kernel.values.items()}
+
+
+def _read_from(code: dict[str, Any]) -> dict[str, Value]:
+    """What a disassembly says."""
+    found: dict[str, Value] = {name: code.get(name, "unknown") for name in ("memory_pattern", "compute_pattern")}
+    found |= {name: code[name] for name in ("load_bytes", "store_bytes", "atomics", "barriers", "instructions") if name in code}
+    return found | ({"spills": int(code["spill_instructions"])} if "spill_instructions" in code else {})
 
 
 def occupancy(registers: int, warps: int, shared: int) -> float:

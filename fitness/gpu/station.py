@@ -8,18 +8,20 @@ from __future__ import annotations
 import ast
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fitness.gpu.cases import GpuSupply
 from fitness.gpu.ceilings import GpuCanary, GpuCeilings, gather_rate, measure_ceilings, minimum_seconds
 from fitness.gpu.referee import GpuReferee
 from fitness.gpu.sitting import LASTING, GpuLane, GpuSitting
 from fitness.gpu.slot_pool import SlotPool
+from fitness.mover import RANDOM_GATHER
 from fitness.problem import Problem, Sizes
 from fitness.program import Program
 from fitness.protocol import EvaluationSettings
 from fitness.proving import proofs
 from fitness.sandbox import choose
+from fitness.shares import BANDWIDTH, FMA_PEAK, TENSOR_PEAK
 from fitness.targets.base import Target
 
 __all__ = ["BASELINES", "SEARCH_BASELINE", "GpuStation", "gpu_baselines"]
@@ -33,6 +35,8 @@ SLOT_BYTES = 11 << 30
 """Of the slots of one shape at most, on any device."""
 SHARE_FOR_CASES = 0.28
 """Of the device's memory, for cases to verify with."""
+TENSOR = frozenset({"bfloat16", "float16", "tf32"})
+"""Precisions of the tensor cores."""
 MOST = 48
 """Calls of a batch at most."""
 FLUSHED = 2
@@ -144,26 +148,36 @@ class GpuStation:
 
     def floor(self, sizes: Sizes) -> float:
         """Least seconds one call can take on this device, by the measured ceilings."""
-        precision = self.problem.compute_dtype
-        low = {a.dtype for a in (*self.problem.inputs, *self.problem.outputs)} & {"bfloat16", "float16"}
-        dtype = precision if precision != "float32" or not low else low.pop()
-        return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), dtype)
+        return minimum_seconds(self.ceilings, self.problem.bytes_moved(sizes), self.problem.flops(sizes), self._precision())
 
     def roof(self, sizes: Sizes) -> float:
         """Seconds of one batched call at the roofline: what its bytes take at the rates of reading, writing and copying in the mixture that
         the problem has, or its operations where they take longer. Where rows are picked at random, no less than that takes at its own
         measured rate. The `floor` beneath it has all bytes at the best of these rates: it serves to refuse impossible times."""
-        total, written = self.problem.bytes_moved(sizes), sum(output.nbytes(sizes) for output in self.problem.outputs)
-        least = max(self.floor(sizes), self.ceilings.moving(max(0, total - written), min(total, written)))
-        if self.problem.gather is None:
-            return least
-        table = next(argument for argument in self.problem.inputs if argument.name == self.problem.gather[0])
-        rows = table.shape(sizes)[0]
-        return max(least, total / gather_rate(table.nbytes(sizes) // rows, rows))
+        return max(self.floor(sizes), *self.ceilings_of(sizes, {}).values())
 
-    def arithmetic(self, sizes: Sizes) -> float:
-        """Seconds of the problem's operations alone: part of the floor here, never asked for apart."""
-        return self.floor(sizes)
+    def ceilings_of(self, sizes: Sizes, moved: Mapping[str, float]) -> Mapping[str, float]:
+        """Seconds of one batched call by the name of each ceiling (`fitness.shares`); what has to be moved is not called here, but computed
+        from measured rates, so `moved` is empty."""
+        problem, found = self.problem, dict(moved)
+        total, written = problem.bytes_moved(sizes), sum(output.nbytes(sizes) for output in problem.outputs)
+        moving = self.ceilings.moving(max(0, total - written), min(total, written))
+        if problem.gather is None:
+            found[BANDWIDTH] = moving
+        else:
+            table = next(argument for argument in problem.inputs if argument.name == problem.gather[0])
+            rows = table.shape(sizes)[0]
+            found[RANDOM_GATHER] = max(moving, total / gather_rate(table.nbytes(sizes) // rows, rows))
+        if problem.flops(sizes):
+            precision = self._precision()
+            found[TENSOR_PEAK if precision in TENSOR else FMA_PEAK] = problem.flops(sizes) / self.ceilings.rate(precision)
+        return found
+
+    def _precision(self) -> str:
+        """The fastest that a kernel may compute in."""
+        precision = self.problem.compute_dtype
+        low = {a.dtype for a in (*self.problem.inputs, *self.problem.outputs)} & {"bfloat16", "float16"}
+        return precision if precision != "float32" or not low else low.pop()
 
     def timed_cases(self, sizes: Sizes) -> Iterator[tuple[GpuSupply, Sizes]]:
         return self.fresh_cases(self.supply, sizes)

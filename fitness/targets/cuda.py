@@ -42,7 +42,7 @@ from fitness.targets.elf import ElfError, SharedObject
 __all__ = ["CudaTarget"]
 
 KIND, PLAN_KIND = "cuda", "cuda_plan"
-RECIPE = "2"
+RECIPE = "3"
 """Changed whenever the same text would be built differently."""
 FLAGS = ("-shared", "-std=c++20", "-O3", "--expt-relaxed-constexpr", "-Xcompiler", "-fPIC", "-Xcompiler", "-w", "-w", "-cudart", "shared")
 ARCHITECTURE_SPECIFIC = {"sm_90": "90a", "sm_100": "100a", "sm_120": "120a"}
@@ -196,11 +196,11 @@ class CudaTarget(Target):
         try:
             for kernel in read_cubin(path.read_bytes()).values():
                 known = {"registers": kernel.registers, "static_shared": kernel.shared}
-                each[kernel.name] = dict(sass.read(with_code.get(kernel.name, ""))) | known
+                each[kernel.name] = (dict(sass.read(with_code[kernel.name])) if kernel.name in with_code else {}) | known
         except ElfError:
             each = {}
         most = {name: max((facts[name] for facts in each.values()), default=0) for name in ("registers", "static_shared")}
-        return {"all": dict(sass.read(listing)) | most, "each": each}
+        return {"all": (dict(sass.read(listing)) if listing else {}) | most, "each": each}
 
     # -- the plan ------------------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,9 @@ import yaml
 
 from fitness.gpu.ceilings import GpuCeilings
 from fitness.gpu.station import GpuStation, gpu_baselines
+from fitness.mover import RANDOM_GATHER
 from fitness.problem import SEEDS, Problem, Sizes
+from fitness.shares import BANDWIDTH, TENSOR_PEAK, binding
 
 HOME = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.parent.name for path in (HOME / "problems").glob("*/seed_triton.py"))
@@ -63,18 +64,34 @@ def test_at_least_eight_problems_have_a_cuda_seed_too() -> None:
 CEILINGS = GpuCeilings(read=4.6e12, copy=4.2e12, write=4.4e12, bfloat16=8e14, float16=8e14, tf32=4e14, float32=5e13, float64=5e13)
 
 
+def station_of(problem: Problem) -> GpuStation:
+    """As far as ceilings go; opening one takes a device."""
+    station = GpuStation.__new__(GpuStation)
+    station.problem, station.ceilings = problem, CEILINGS
+    return station
+
+
 def test_the_roofline_takes_reads_and_writes_in_the_problem_s_mixture() -> None:
     problem = Problem.load("cumsum_bf16")
-    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9, ceilings=CEILINGS), {"rows": 1000, "cols": 1000}
+    station, sizes = station_of(problem), {"rows": 1000, "cols": 1000}
     copied, written_besides = 4e6 / 4.2e12, 2e6 / 4.4e12
-    assert GpuStation.roof(station, sizes) == pytest.approx(copied + written_besides)  # type: ignore[arg-type]
+    assert station.roof(sizes) == pytest.approx(copied + written_besides)
+    assert binding({name: seconds / 1e-5 for name, seconds in station.ceilings_of(sizes, {}).items()}) == BANDWIDTH
 
 
 def test_where_rows_are_picked_the_roofline_is_that_of_picking(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem.load("embedding_bag_bf16")
-    station, sizes = SimpleNamespace(problem=problem, floor=lambda _: 1e-9, ceilings=CEILINGS), problem.shapes[0]
+    station, sizes = station_of(problem), problem.shapes[0]
     monkeypatch.setattr("fitness.gpu.station.gather_rate", lambda row_bytes, rows: {(256, 2500000): 4e12}[row_bytes, rows])
-    assert GpuStation.roof(station, sizes) == pytest.approx(problem.bytes_moved(sizes) / 4e12)  # type: ignore[arg-type]
+    assert station.roof(sizes) == pytest.approx(problem.bytes_moved(sizes) / 4e12)
+    assert binding({name: seconds / 1e-3 for name, seconds in station.ceilings_of(sizes, {}).items()}) == RANDOM_GATHER
+
+
+def test_a_matrix_product_is_held_against_the_tensor_cores() -> None:
+    problem = Problem.load("gemm_bf16")
+    station, sizes = station_of(problem), problem.shapes[0]
+    assert station.roof(sizes) == pytest.approx(problem.flops(sizes) / 8e14)
+    assert binding({name: seconds / 1e-3 for name, seconds in station.ceilings_of(sizes, {}).items()}) == TENSOR_PEAK
 
 
 # -- what is wrong has to fail, what is right has to pass ------------------------------------------------------------------------------
