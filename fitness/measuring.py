@@ -278,7 +278,7 @@ class MeasuringEvaluator:
                 for name, one in prepared.items():
                     sitting.seat(name, self.target.program(self._artifact(one)))
                 self.station.seat_baseline(sitting)
-                timed = settle_rounds(sitting, self._cases(), (KERNEL, INCUMBENT), self.baseline, **self._enough())
+                timed = settle_rounds(sitting, self._cases, (KERNEL, INCUMBENT), self.baseline, **self._enough())
             except Refused as refused:
                 return self._walkover(prepared, refused, dict(sitting.cost))
         cost, samples = {**sitting.cost, "measure": time.perf_counter() - wall}, timed.samples

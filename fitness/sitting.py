@@ -1,7 +1,7 @@
 """Interleaved, checked calls of several programs on the same fresh inputs: the one way anything is ever timed or verified.
 
-A *lane* is one program in its own runner. A *round* gives every lane one call on the same case, in a secret order that the next
-round reverses (A B, B A, …), so that drift of the machine falls on all lanes alike and their ratios are paired.
+A *lane* is one program in its own runner. A *round* gives every lane one call on the same case, in a secret order in which no lane ever
+follows itself (A B, A B, …; A B C, B A C, …), so that drift of the machine falls on all lanes alike and their ratios are paired.
 Checking and timing are the same path: each call of an unproven lane gets poisoned outputs, guard zones and a verdict, and
 nothing in the call tells the runner whether its time will count.
 """
@@ -83,7 +83,6 @@ class Sitting:
         self._pool = pool
         self._lanes: dict[str, Lane] = {}
         self._order: list[str] = []
-        self._again = False
         self.call_timeout = call_timeout
         self.cost: dict[str, float] = defaultdict(float)
         """Wall seconds by part: cases (made now, because nobody has needed them before), fork, map (slots into runners: page faults),
@@ -170,7 +169,7 @@ class Sitting:
             begin = time.perf_counter()
             case = next(cases)
             self.cost["cases"] += time.perf_counter() - begin
-            calls = {name: self.call(self._lanes[name], case) for name in self._next_order() if name not in without}
+            calls = {name: self.call(self._lanes[name], case) for name in self._next_order(without)}
             if not any(call.preempted for call in calls.values()):
                 break
             if attempt == MAX_RETRIES or self.cost["retries"] > PATIENCE + self.cost["rounds"] / 2:
@@ -179,15 +178,18 @@ class Sitting:
             self.cost["retries"] += 1
         return case, {name: self._seconds(call) for name, call in calls.items()}
 
-    def _next_order(self) -> list[str]:
-        """A secret order of the lanes, and in the next round its reverse: of three lanes that only reverse, one is always in the middle
-        and follows others than those at the ends do, which is worth 1 % of a millisecond (experiments/results/noise.txt)."""
-        if self._again and set(self._order) == set(self._lanes):
-            self._order.reverse()
-            self._again = False
-        else:
-            self._order = random.SystemRandom().sample(list(self._lanes), len(self._lanes))
-            self._again = True
+    def _next_order(self, without: Collection[str] = ()) -> list[str]:
+        """A secret order of the lanes (but `without`), the last of the round before not first.
+
+        A short call finds its code and the interpreter's in the caches when it follows one of its own lane and not when it follows
+        another's: NumPy's softmax of 256 KiB takes .1 or .2 ms (experiments/results/noise.txt). So two lanes keep their order. Of more,
+        each follows every other one as often as the others do: if one were always in the middle, that would be worth 1 % of a millisecond.
+        """
+        secret, lanes = random.SystemRandom(), [name for name in self._lanes if name not in without]
+        last = self._order[-1] if self._order else ""
+        self._order = secret.sample(lanes, len(lanes))
+        while len(lanes) > 1 and self._order[0] == last:
+            self._order = secret.sample(lanes, len(lanes))
         return self._order
 
     def _seconds(self, call: Call) -> float:

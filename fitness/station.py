@@ -28,7 +28,7 @@ from fitness.sitting import Lane, Sitting
 from fitness.slot_pool import SlotPool
 from fitness.supply import CaseSupply, Wanted
 from fitness.targets.base import Target
-from fitness.timing import LONGER
+from fitness.timing import EXCHANGE
 
 __all__ = [
     "IMPOSSIBLE",
@@ -45,9 +45,7 @@ SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
 
 SPARE = 4
-"""Timed cases per shape beyond the cap on repetitions, to repeat what a preemption spoiled."""
-OF_MEMORY = 3
-"""Part of the supply's memory, one in this many, that timed cases for long duels may take."""
+"""Timed cases per shape beyond those that one runner needs, to repeat what a preemption spoiled."""
 FIRST = 2
 """Timed cases per shape that are made ahead of those to verify with."""
 LARGE = 1 << 20
@@ -98,9 +96,7 @@ class Station:
         self.referee = Referee(core=self.core, threads=settings.threads, sandbox=self.sandbox, memory=settings.memory)
         self.pool = SlotPool(problem)
         self.supply = CaseSupply(problem)
-        each = 2 * sum(problem.footprint(sizes) for sizes in problem.shapes)
-        affordable = self.supply.memory // OF_MEMORY // max(1, each)
-        self._timed = SPARE + max(settings.repetitions, min(LONGER * settings.repetitions, affordable))
+        self._timed = SPARE + max(settings.repetitions, EXCHANGE + 1)
         self.canary = Canary(self.core)
         self.device: Device = target.device()
         self._baseline: Lane | None = None

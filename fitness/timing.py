@@ -4,7 +4,7 @@ candidate is hopeless.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -17,14 +17,14 @@ from fitness.protocol import Bar
 from fitness.racing import SCREEN_ROUNDS, hopeless
 from fitness.stations import AnySitting
 
-__all__ = ["LONGER", "SURE_ROUNDS", "Enough", "Timed", "settle_rounds", "time_rounds"]
+__all__ = ["EXCHANGE", "LONGER", "SURE_ROUNDS", "Enough", "Timed", "settle_rounds", "time_rounds"]
 
 MIN_ROUNDS = 4
 """Rounds before an interval is believed."""
-LONGER = 3
-"""How many times more rounds a duel may take than one candidate's timing: two kernels 5 % apart whose pairs scatter by 10 to 20 %, as
-memory-bound ones do beside busy neighbours, are ordered rightly 95 % of the time after some 40 rounds and 85 % after 16
-(experiments/results/noise.txt)."""
+LONGER = 4
+"""How many times more rounds a duel may take than one candidate's timing: two kernels 5 % apart whose pairs scatter by 16 %, as
+memory-bound ones do beside busy neighbours, are ordered rightly 95 % of the time after some 44 rounds and 82 % after 24; pairs are
+independent of each other then (experiments/results/noise.txt)."""
 EXCHANGE = 8
 """Rounds after which the lanes of a duel change slots. Which pages of memory an argument lies in makes up to a third of difference to a
 kernel that picks rows or goes down columns, 8 % to one that streams; after two such halves both lanes have had the same."""
@@ -86,12 +86,16 @@ def time_rounds(
 
 
 def settle_rounds(
-    sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str], baseline: str, *, cap: int, precision: float
-) -> Timed:
+    sitting: AnySitting, fresh: Callable[[], Mapping[str, Iterator[Any]]], names: tuple[str, str], baseline: str, *, cap: int,
+    precision: float,
+) -> Timed:  # fmt: skip
     """Times two lanes, which change slots in between, until it is plain which is faster, they are known to be equal within `precision`, or
-    LONGER * `cap` rounds are done (or the cases used up). The baseline takes part in the first `cap` rounds. Raises
-    `fitness.sitting.Refused`.
+    LONGER * `cap` rounds are done. The baseline takes part in the first `cap` rounds.
+
+    `fresh()` gives cases by shape label that no runner of the sitting has seen; asked again whenever lanes change slots, since both are
+    then in new runners. Raises `fitness.sitting.Refused`.
     """
+    cases = fresh()
     seconds: Seconds = {label: {name: [] for name in (*names, baseline)} for label in cases}
     step = SURE_ROUNDS if sitting.exchanges else EXCHANGE
     most = -(-LONGER * cap // step) * step
@@ -105,6 +109,7 @@ def settle_rounds(
             if done == most or (done % step == 0 and _decided(_paired(seconds, *names), precision)):
                 break
             if sitting.exchanges:
+                cases = fresh()
                 _exchange(sitting, cases, names)
         except StopIteration:
             break
@@ -115,8 +120,8 @@ def settle_rounds(
 def _exchange(sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str]) -> None:
     """Has two lanes change slots; their first calls thereafter, which fault in what the programs need, are nobody's time."""
     sitting.exchange(*names)
-    for fresh in cases.values():
-        case = next(fresh)
+    for each in cases.values():
+        case = next(each)
         for name in names:
             sitting.call(sitting.lane(name), case)
 

@@ -2,10 +2,11 @@
 
     python experiments/bench/noise_bench.py [--quick] [--neighbours 1] [medians] [order] [itself] [certificates] [preemption]
 
-Needs g++, two cores and an otherwise quiet machine; four minutes, `--quick` one. Two kernels, both softmaxes of about 1 ms: one streams
+Needs g++, two cores and an otherwise quiet machine; eight minutes, `--quick` two. Two kernels, both softmaxes of about 1 ms: one streams
 16 MiB through the caches, which it shares with whoever else there is; the other has 256 KiB and computes. Before each figure of the
 evaluator stands what a bare loop of the same kernel and baseline scatters by at that time, without any evaluator: that is the machine.
-The figure that decides everything in a search is the speedup, which is made of pairs; times are shown beside it.
+The figure that decides everything in a search is the speedup, which is made of pairs; times are shown beside it. A speedup is the
+geometric mean over a problem's shapes, of which shipped problems have two or three: medians are shown of one shape and of three alike.
 """
 
 from __future__ import annotations
@@ -97,11 +98,8 @@ class Subject:
     @classmethod
     def open(cls, name: str, sizes: dict[str, int], count: int, length: float | None) -> Subject:
         """length: seconds to stretch the kernel to by its chain; None leaves it as it is."""
-        problem = Problem.load(ROOT / "experiments" / "problems" / "softmax")
-        held_out = {"rows": max(8, sizes["rows"] * 3 // 4), "cols": sizes["cols"] * 3 // 4 + 1}
-        problem = replace(problem, shapes=(sizes,), held_out_shapes=(held_out,))
-        evaluator = MeasuringEvaluator(problem, open_target("cpp", EvaluationSettings()), EvaluationSettings())
-        evaluator.warm()
+        evaluator = opened([sizes])
+        problem = evaluator.problem
         kernel = problem.seed_kernel("cpp").with_values(FAST)
         chain = slope(evaluator.target, problem, kernel, evaluator.station.core)
         turns = 0 if length is None else round(length / chain.seconds)
@@ -116,6 +114,16 @@ class Subject:
         print(f"{self.name} kernel: {1e3 * pair.seconds:.2f} ms; its twin {100 * pair.apart:.2f} ± {100 * pair.error:.2f} % slower by")
         print(f"  a chain of turns of {1e9 * chain.seconds:.3f} ± {1e9 * chain.error:.3f} ns each", flush=True)
 
+    @contextlib.contextmanager
+    def on_three_shapes(self) -> Iterator[MeasuringEvaluator]:
+        """An evaluator of the same problem on two shapes more that hold as many elements."""
+        (sizes,) = self.evaluator.problem.shapes
+        evaluator = opened([{"rows": int(sizes["rows"] * part), "cols": int(sizes["cols"] / part)} for part in (1, 2, 0.5)])
+        try:
+            yield evaluator
+        finally:
+            evaluator.close()
+
     def measured(self, kernel: Kernel | None = None) -> Evaluation:
         evaluator = self.evaluator
         return evaluator.measure(evaluator.prepare(self.pair.fast if kernel is None else kernel))
@@ -127,6 +135,16 @@ class Subject:
         times = bare(evaluator.target, problem, [self.pair.fast], sizes, core, rounds=ROUNDS * self.count)
         pairs = times.reshape(self.count, ROUNDS, 2)
         return np.stack([np.median(pairs[:, :, 0], axis=1), np.median(pairs[:, :, 1] / pairs[:, :, 0], axis=1)], axis=1)
+
+
+def opened(shapes: Sequence[dict[str, int]]) -> MeasuringEvaluator:
+    """An evaluator of softmaxes of these shapes, warm."""
+    problem = Problem.load(ROOT / "experiments" / "problems" / "softmax")
+    held_out = {"rows": max(8, shapes[0]["rows"] * 3 // 4), "cols": shapes[0]["cols"] * 3 // 4 + 1}
+    problem = replace(problem, shapes=tuple(shapes), held_out_shapes=(held_out,))
+    evaluator = MeasuringEvaluator(problem, open_target("cpp", EvaluationSettings()), EvaluationSettings())
+    evaluator.warm()
+    return evaluator
 
 
 def seconds(evaluation: Evaluation) -> float:
@@ -142,16 +160,19 @@ def spread(values: NDArray[np.float64]) -> str:
 
 def medians(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
     print(f"\nmedians of one kernel, measured {subjects[0].count} times; in %: standard deviation, from least to most, how many")
-    print("lie within 3 % of their median (wanted: 100)               speedup, by pairs      time")
+    print("lie within 3 % of their median (wanted: 100)                  speedup, by pairs      time")
     for subject in subjects:
         for kind in ("idle", *BUSY):
-            with neighbour(kind, cores):
+            with subject.on_three_shapes() as three, neighbour(kind, cores):
                 loop = subject.loop()
-                evaluations = [subject.measured() for _ in range(subject.count)]
-            times = np.array([seconds(evaluation) for evaluation in evaluations])
-            ratios = np.exp(np.array([evaluation.objective for evaluation in evaluations], dtype=float))
-            print(f"  {subject.name:<10} neighbour {kind:<10} evaluator            {spread(ratios)}   {spread(times)}")
-            print(f"  {'':<31} bare loop, no checks {spread(loop[:, 1])}   {spread(loop[:, 0])}", flush=True)
+                prepared = three.prepare(subject.pair.fast)
+                by_shapes = {"three shapes": [three.measure(prepared) for _ in range(subject.count)]}
+                by_shapes["one shape"] = [subject.measured() for _ in range(subject.count)]
+            for head, (what, evaluations) in zip((f"{subject.name:<10} neighbour {kind:<10}", ""), by_shapes.items(), strict=True):
+                times = np.array([seconds(evaluation) for evaluation in evaluations])
+                ratios = np.exp(np.array([evaluation.objective for evaluation in evaluations], dtype=float))
+                print(f"  {head:<31} evaluator, {what:<12} {spread(ratios)}   {spread(times)}")
+            print(f"  {'':<31} bare loop, one shape    {spread(loop[:, 1])}   {spread(loop[:, 0])}", flush=True)
 
 
 def order(subjects: Sequence[Subject], cores: Sequence[int]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from fitness.sitting import Lane, Sitting
 
@@ -20,15 +23,28 @@ def orders(sitting: Sitting, rounds: int) -> list[tuple[str, ...]]:
     return [tuple(sitting._next_order()) for _ in range(rounds)]
 
 
-def test_every_second_round_reverses_the_one_before() -> None:
-    found = orders(seated("kernel", "incumbent", "numpy"), 40)
-    assert all(later == earlier[::-1] for earlier, later in zip(found[::2], found[1::2], strict=True))
+@pytest.mark.parametrize("names", [("kernel", "numpy"), ("kernel", "incumbent", "numpy"), ("kernel", "seed", "numpy", "torch")])
+def test_no_lane_follows_itself(names: tuple[str, ...]) -> None:
+    found = orders(seated(*names), 200)
+    assert all(sorted(order) == sorted(names) for order in found)
+    assert all(earlier[-1] != later[0] for earlier, later in pairwise(found))
 
 
-def test_of_three_lanes_each_is_in_the_middle_as_often_as_the_others() -> None:
-    middle = Counter(order[1] for order in orders(seated("kernel", "incumbent", "numpy"), 3000))
-    assert set(middle) == {"kernel", "incumbent", "numpy"}
-    assert all(710 < count < 1290 for count in middle.values()), "eight standard deviations either way"
+def test_of_two_lanes_either_may_be_the_first() -> None:
+    assert {orders(seated("kernel", "numpy"), 1)[0][0] for _ in range(60)} == {"kernel", "numpy"}
+
+
+def test_of_three_lanes_each_follows_each_other_one_as_often() -> None:
+    calls = [name for order in orders(seated("kernel", "incumbent", "numpy"), 3000) for name in order]
+    follows = Counter(pairwise(calls))
+    assert len(follows) == 6 and all(1200 < count < 1800 for count in follows.values()), "seven standard deviations either way"
+
+
+def test_a_lane_that_is_left_out_of_a_round_follows_nobody() -> None:
+    sitting = seated("kernel", "incumbent", "numpy")
+    first = sitting._next_order()
+    rest = [tuple(sitting._next_order(without=("numpy",))) for _ in range(20)]
+    assert len(set(rest[1:])) == 1 and set(rest[0]) == {"kernel", "incumbent"} and rest[0][0] != first[-1]
 
 
 def test_a_lane_that_comes_later_takes_part_at_once() -> None:
