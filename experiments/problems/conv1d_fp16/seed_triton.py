@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 
 # 0: x where it lies; 1: x packed as (batch, padded length, channels) first; 2: every program packs a tile of a sequence for itself, into
-# room of its own that stays in the L2 cache, and multiplies it at once; 3: the tensor memory accelerator moves x, which may begin anywhere,
-# with filters down and positions across, where rows are aligned for it.
-ALGORITHM = 0  # evo: {0, 1, 2, 3}
+# room of its own that stays in the L2 cache, and multiplies it at once. (Tensor descriptors are no way: a tile that begins at an odd
+# position, as those of the outer taps do, ends in an illegal instruction on an H200.)
+ALGORITHM = 0  # evo: {0, 1, 2}
 # Positions and channels of a tile.
 TILE_P = 64  # evo: {64, 128, 256}
 TILE_C = 32  # evo: {32, 64, 128}
@@ -30,10 +30,8 @@ NUM_STAGES = 3  # evo: {2, 3, 4}
 # evo: require ALGORITHM == 0 or NUM_STAGES * TILE_C * (TILE_P + 256) * 2 <= 232000
 # Positions that a program packs.
 PACK_P = 64  # evo: {64, 128, 256}
-# Programs that pack for themselves, or take tiles in turn.
+# Programs that pack for themselves.
 PROGRAMS = 264  # evo: {132, 264, 396, 528}
-# Where x is moved in bulk: all weights stay with a program, and the tiles of its next positions are loaded during the product of these.
-HOLD = 0  # evo: {0, 1}
 # Parts of the batch that are packed and multiplied one after the other, each in the room of the one before, so that it stays in the L2
 # cache.
 CHUNKS = 1  # evo: {1, 2, 4, 8}
@@ -202,89 +200,6 @@ def tile_by_tile(
         tl.debug_barrier()
 
 
-@triton.jit
-def weights_in_rows(w, packed, FILTERS: tl.constexpr, CHANNELS: tl.constexpr, TAPS: tl.constexpr, SIZE: tl.constexpr):
-    """packed[tap, filter, channel] = w[filter, channel, tap]"""
-    at = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
-    c, o, tap = at % CHANNELS, at // CHANNELS % FILTERS, at // (FILTERS * CHANNELS)
-    mask = at < TAPS * CHANNELS * FILTERS
-    tl.store(packed.to(tl.pointer_type(tl.float16)) + at, tl.load(w + (o * CHANNELS + c) * TAPS + tap, mask=mask), mask=mask)
-
-
-@triton.jit
-def rows_of_weights(packed, tap, begin, o, FILTERS: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr):
-    """(filters, K) of w."""
-    c = begin + tl.arange(0, K)
-    at = packed.to(tl.pointer_type(tl.float16)) + ((tap * FILTERS + o) * CHANNELS)[:, None] + c[None, :]
-    return tl.load(at, mask=(o < FILTERS)[:, None] & (c < CHANNELS)[None, :], other=0.0)
-
-
-@triton.jit
-def moved(
-    x, descriptor, b, begin, first, CHANNELS: tl.constexpr, LENGTH: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BULKY: tl.constexpr
-):  # fmt: skip
-    """(K, positions) of x from position `first` on, which may lie before the sequence."""
-    if BULKY:
-        return descriptor.load([(b * CHANNELS + begin).to(tl.int32), first])
-    else:
-        c, t = begin + tl.arange(0, K), first + tl.arange(0, N)
-        mask = (c < CHANNELS)[:, None] & ((t >= 0) & (t < LENGTH))[None, :]
-        return tl.load(x + b * (CHANNELS * LENGTH) + c[:, None] * LENGTH + t[None, :], mask=mask, other=0.0)
-
-
-@triton.jit
-def stored_rows(y, total, b, t, o, FILTERS: tl.constexpr, LENGTH: tl.constexpr):
-    at = y + b * (FILTERS * LENGTH) + (o * LENGTH)[:, None] + t[None, :]
-    tl.store(at, total.to(tl.float16), mask=(o < FILTERS)[:, None] & (t < LENGTH)[None, :], cache_modifier=STORE_CACHE)
-
-
-@triton.jit
-def filters_down(
-    x, packed, y, batch, items, tiles, CHANNELS: tl.constexpr, FILTERS: tl.constexpr, LENGTH: tl.constexpr, TAPS: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, STAGES: tl.constexpr, BULKY: tl.constexpr, HELD: tl.constexpr, INDEX: tl.constexpr,
-):  # fmt: skip
-    half: tl.constexpr = TAPS // 2
-    chunks: tl.constexpr = (CHANNELS + K - 1) // K
-    descriptor = x
-    if BULKY:
-        descriptor = tl.make_tensor_descriptor(x, [batch * CHANNELS, LENGTH], [LENGTH, 1], [K, N])
-    o = tl.program_id(1) * (PARTS * M) + tl.arange(0, M)
-    if HELD:
-        first_part, second_part, third_part = (), (), ()
-        for step in tl.static_range(TAPS * chunks):
-            first_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o, FILTERS, CHANNELS, K),)
-            if PARTS > 1:
-                second_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o + M, FILTERS, CHANNELS, K),)
-            if PARTS > 2:
-                third_part += (rows_of_weights(packed, step // chunks, step % chunks * K, o + 2 * M, FILTERS, CHANNELS, K),)
-    for item in tl.range(tl.program_id(0), items, tl.num_programs(0), num_stages=STAGES if HELD else 1):
-        b, first = (item // tiles).to(INDEX), item % tiles * N
-        t = first + tl.arange(0, N)
-        one, two, three = tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32), tl.zeros((M, N), tl.float32)
-        if HELD:
-            for step in tl.static_range(TAPS * chunks):
-                right = moved(x, descriptor, b, step % chunks * K, first + step // chunks - half, CHANNELS, LENGTH, N, K, BULKY)
-                one = tl.dot(first_part[step], right, one)
-                if PARTS > 1:
-                    two = tl.dot(second_part[step], right, two)
-                if PARTS > 2:
-                    three = tl.dot(third_part[step], right, three)
-        else:
-            for step in tl.range(0, TAPS * chunks, num_stages=STAGES):
-                tap, begin = step // chunks, step % chunks * K
-                right = moved(x, descriptor, b, begin, first + tap - half, CHANNELS, LENGTH, N, K, BULKY)
-                one = tl.dot(rows_of_weights(packed, tap, begin, o, FILTERS, CHANNELS, K), right, one)
-                if PARTS > 1:
-                    two = tl.dot(rows_of_weights(packed, tap, begin, o + M, FILTERS, CHANNELS, K), right, two)
-                if PARTS > 2:
-                    three = tl.dot(rows_of_weights(packed, tap, begin, o + 2 * M, FILTERS, CHANNELS, K), right, three)
-        stored_rows(y, one, b, t, o, FILTERS, LENGTH)
-        if PARTS > 1:
-            stored_rows(y, two, b, t, o + M, FILTERS, LENGTH)
-        if PARTS > 2:
-            stored_rows(y, three, b, t, o + 2 * M, FILTERS, LENGTH)
-
-
 def room_for_weights(channels, filters, taps):
     return triton.cdiv(2 * taps * channels * filters, 256) * 256
 
@@ -307,21 +222,13 @@ def launch(x, w, y, workspace):
     n = width(filters)
     index = tl.int32 if max(x.numel(), y.numel()) < 2**30 else tl.int64
     across = triton.cdiv(filters, n * PARTS.value)
-    if ALGORITHM == 3:
-        weights_in_rows[(triton.cdiv(taps * channels * filters, 256),)](w, workspace, filters, channels, taps, 256, num_warps=4)
-    elif PACK_WEIGHTS == 1 or ALGORITHM > 0:
+    if PACK_WEIGHTS == 1 or ALGORITHM > 0:
         weights_packed[(triton.cdiv(taps * channels * filters, 256),)](w, workspace, filters, channels, taps, 256, num_warps=4)
     if ALGORITHM == 0:
         given = workspace if PACK_WEIGHTS == 1 else w
         where_it_lies[(triton.cdiv(batch * length, TILE_P), across)](
             x, given, y, batch * length, channels, filters, length, taps, TILE_P, n, TILE_C, PACK_WEIGHTS == 1, index,
             num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
-        )  # fmt: skip
-    elif ALGORITHM == 3:
-        tiles, bulky = triton.cdiv(length, TILE_P), length % 8 == 0 and channels % TILE_C == 0
-        filters_down[(min(PROGRAMS, batch * tiles), across)](
-            x, workspace, y, batch, batch * tiles, tiles, channels, filters, length, taps, n, TILE_P, TILE_C, NUM_STAGES, bulky,
-            HOLD == 1, index, num_warps=NUM_WARPS, maxnreg=REGISTERS or None,
         )  # fmt: skip
     elif ALGORITHM == 2:
         tiles, offset = triton.cdiv(length, TILE_P), room_for_weights(channels, filters, taps) // 2
