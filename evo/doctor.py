@@ -160,6 +160,8 @@ def ranges(cores: list[int]) -> str:
 
 
 def memory() -> list[Check]:
+    from fitness.pages import collapses
+
     facts = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines() if ":" in line)
     total, available = (int(facts.get(name, "0 kB").split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     limit = read("/sys/fs/cgroup/memory.max") or read("/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -170,6 +172,9 @@ def memory() -> list[Check]:
     mode = pages.partition("[")[2].partition("]")[0] or "not visible here"
     never = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled   (huge pages help large arrays)"
     checks.append(Check("memory", "huge pages", "note" if mode == "never" else "ok", mode, never if mode == "never" else ""))
+    shared = "made when asked for (MADV_COLLAPSE)" if collapses() else "only where shmem_enabled says so"
+    newer = "" if collapses() else "Linux 6.1 or newer: mapping arguments into a runner then costs nothing, and their place matters less"
+    checks.append(Check("memory", "huge pages of kernels' arguments", "ok" if collapses() else "note", shared, newer))
     return checks
 
 

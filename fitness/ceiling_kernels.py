@@ -7,7 +7,6 @@ ceiling is what can be reached.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from fitness.cache import Cache
 from fitness.device import last_level_cache_bytes
+from fitness.pages import Mapping
 from fitness.roofline import Ceilings, Level, RooflineError
 from fitness.targets.commands import unconfined
 from fitness.targets.toolchain import Toolchain
@@ -125,25 +125,23 @@ def _rate(library: ctypes.CDLL, crew: _Crew, name: str, size: int) -> float:
 
 
 class _Memory:
-    """One shared anonymous file like the slots of a measurement, faulted in."""
+    """One shared anonymous file like the slots of a measurement, faulted in, in huge pages where they are to be had."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         descriptor = os.memfd_create("evo-ceilings", os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
-            self._map = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED)
+            self._map = Mapping(descriptor, size)
         except OSError as error:
             raise RooflineError(f"ceilings: {size >> 20} MiB of shared memory cannot be had: {error}. Free some memory.") from error
         finally:
             os.close(descriptor)
-        self._map.madvise(mmap.MADV_HUGEPAGE)
-        self._array: NDArray[np.float32] | None = np.frombuffer(self._map, np.float32)
-        self._array.fill(1.0)
-        self.address = self._array.ctypes.data
+        self._map.collapse()
+        self.address = self._map.address
+        np.ctypeslib.as_array((ctypes.c_float * (size // 4)).from_address(self.address)).fill(1.0)
 
     def close(self) -> None:
-        self._array = None
         self._map.close()
 
 

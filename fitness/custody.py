@@ -18,7 +18,7 @@ from fitness.failure import RunnerFailure
 from fitness.guard import Guard
 from fitness.possession import undisturbed
 from fitness.program import Program
-from fitness.runner import MOAT, MOST_DESCRIPTORS
+from fitness.runner import MOST_DESCRIPTORS, ROOM
 from fitness.slots import Buffer, Slot
 
 __all__ = ["Custody"]
@@ -100,7 +100,7 @@ class Custody(Guard):
         hidden = [slot.conceal() for slot in slots]
         buffers = [buffer for slot in slots for buffer in slot.buffers]
         self._mapped += sum(slot.nbytes for slot in slots)
-        self._moats += 2 * MOAT * len(buffers)
+        self._moats += ROOM * len(buffers)
         self._largest = max(self._largest, *(buffer.length for buffer in buffers))
         first = len(self._attached)
         question = [_described(number, slot) for number, slot in enumerate(slots, start=first)]

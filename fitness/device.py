@@ -11,6 +11,8 @@ from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fitness.pages import collapses
+
 if TYPE_CHECKING:
     from fitness.roofline import Ceilings
 
@@ -60,7 +62,7 @@ class Device:
     huge_pages: str
     """Transparent huge pages of anonymous memory: always, madvise or never."""
     shared_huge_pages: str
-    """The same of memfd and shared memory, which the slots are made of."""
+    """The same of memfd and shared memory, which the slots are made of; `collapse`: made when asked for, whatever the setting."""
     kernel: str
     compiler: str = ""
     measure: InitVar[Measure | None] = None
@@ -102,7 +104,7 @@ def cpu_device(
         governor=_text(_CPU / "cpu0/cpufreq/scaling_governor").strip() or "unknown",
         hypervisor=_hypervisor(info),
         huge_pages=_chosen("/sys/kernel/mm/transparent_hugepage/enabled"),
-        shared_huge_pages=_chosen("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+        shared_huge_pages="collapse" if collapses() else _chosen("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
         kernel=platform.release(),
         compiler=compiler,
         measure=measure,

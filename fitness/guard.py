@@ -17,7 +17,7 @@ from fitness.fingerprint import Vigil
 from fitness.nursery import Nursery
 from fitness.possession import PRIORITY, pinned
 from fitness.process import Died, Process, StillRunning, readable
-from fitness.runner import MOAT
+from fitness.runner import ROOM
 from fitness.sandbox.seccomp import LOADING
 from fitness.slots import Slot
 
@@ -157,7 +157,7 @@ class Guard:
         if listener is None or attempt is None:
             return
         looks = self._loading and attempt.name in LOADING
-        maps_slot = self._stage == "load" and attempt.name == "mmap" and attempt.arguments[1] <= self._largest + 2 * MOAT
+        maps_slot = self._stage == "load" and attempt.name == "mmap" and attempt.arguments[1] <= self._largest + ROOM
         if not looks and not maps_slot:
             raise verdicts.forbidden(self._stage, attempt.name, attempt.arguments, self._terms.memory)
         listener.let_through(attempt)

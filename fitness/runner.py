@@ -36,8 +36,10 @@ RAISED = 71
 """Exit status of a runner whose (Python) program let an exception escape."""
 WORD = 16
 """Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
-MOAT = 1 << 20
-"""Bytes of inaccessible address space on either side of a buffer; a multiple of every page size."""
+MOAT = 2 << 20
+"""Bytes of inaccessible address space on either side of a buffer, at the least; that of a huge page, so that one fits beneath."""
+ROOM = 3 * MOAT
+"""Bytes of address space that a buffer takes beside its own."""
 MOST_DESCRIPTORS = 60
 """That come with one message, unless a single slot has more."""
 _MAP_FIXED, _MAP_POPULATE = 0x10, 0x8000
@@ -52,13 +54,14 @@ class _Memory:
         self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 
     def place(self, fd: int, length: int, *, writable: bool) -> int:
-        """Maps a shared file between two inaccessible zones; returns its address."""
-        room = self._libc.mmap(None, length + 2 * MOAT, 0, 0x4022, -1, 0)  # PROT_NONE; private, anonymous, not reserved
+        """Maps a shared file between two inaccessible zones, where its huge pages can lie as such; returns its address."""
+        room = self._libc.mmap(None, length + ROOM, 0, 0x4022, -1, 0)  # PROT_NONE; private, anonymous, not reserved
         if room in (None, ctypes.c_void_p(-1).value):
             raise MemoryError("no address space for a buffer")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        address = self._libc.mmap(room + MOAT, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
-        if address != room + MOAT:
+        wanted = (room + 2 * MOAT - 1) // MOAT * MOAT
+        address = self._libc.mmap(wanted, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
+        if address != wanted:
             raise MemoryError(f"mapping a buffer failed: {os.strerror(ctypes.get_errno())}")
         return int(address)
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from archive.evaluation import Diagnostic
 from fitness.fingerprint import Fingerprint
 from fitness.native import library
+from fitness.pages import HUGE, collapse
 from fitness.problem import Problem, Sizes
 
 __all__ = ["Buffer", "Slot"]
@@ -32,7 +33,6 @@ PAGE = mmap.PAGESIZE
 ALIGNMENT = 256
 STAGGER = 3 * ALIGNMENT
 F_SEAL_FUTURE_WRITE = 0x0010
-LARGE = 2 << 20
 MADV_POPULATE_WRITE = 23
 
 Role = Literal["input", "output", "workspace"]
@@ -53,7 +53,7 @@ class Buffer:
         try:
             os.ftruncate(writable_fd, self.length)
             self._map = mmap.mmap(writable_fd, self.length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            if self.length >= LARGE:
+            if self.length >= HUGE and not collapse(writable_fd, self.length):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
             with contextlib.suppress(OSError):  # kernels before 5.14 fault page by page as the buffer is poisoned
                 self._map.madvise(MADV_POPULATE_WRITE)

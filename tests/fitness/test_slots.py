@@ -113,10 +113,10 @@ def test_a_single_byte_written_late_is_noticed_wherever_it_lies(slot: Slot, plac
 def test_where_nothing_forbids_another_process_the_last_byte_of_a_large_output_counts(problem: Problem) -> None:
     """A late write that spares every sampled word: noticed once the output is poisoned for the next call."""
     slot = Slot(problem, {"n": 1 << 18})
-    spared = set(slot.buffers[1].fingerprint.positions.tolist())
-    place = 8 * next(word for word in range(1 << 17) if word not in spared)
     for whole in (True, False):
         slot.remember(whole=whole)
+        sampled = set(slot.buffers[1].fingerprint.positions.tolist())
+        place = 8 * next(word for word in range(1 << 17) if word not in sampled)
         slot.outputs[0].view(np.uint8)[place] ^= 0x80
         assert slot.late_write() is None
         slot.poison()
