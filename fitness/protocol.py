@@ -19,8 +19,9 @@ from archive.tunables import Value
 
 __all__ = ["PROTOCOL_VERSION", "Bar", "Certificate", "CertifiedShape", "Duel", "Estimate", "EvaluationSettings", "Evaluator", "Prepared"]
 
-PROTOCOL_VERSION = 1
-"""Raised whenever a change of the evaluation protocol makes older figures incomparable."""
+PROTOCOL_VERSION = 2
+"""Raised whenever a change of the evaluation protocol makes older figures incomparable. 2: arguments lie in huge pages, no lane follows
+itself."""
 
 
 @dataclass(frozen=True, slots=True)
