@@ -17,7 +17,7 @@ inputs = {
     "sin": {"dtype": "float32", "shape": ("length", "dim//2"), "role": "weight"},
 }
 outputs = {"y": {"dtype": "bfloat16", "shape": ("batch", "heads", "length", "dim")}}
-shapes = [{"batch": 8, "heads": 32, "length": 4096, "dim": 128}]
+shapes = [{"batch": 8, "heads": 32, "length": 4096, "dim": 128}, {"batch": 6, "heads": 40, "length": 3072, "dim": 64}]
 small_shapes = [{"batch": 1, "heads": 3, "length": 7, "dim": 32}, {"batch": 2, "heads": 2, "length": 33, "dim": 128}]
 held_out_shapes = [{"batch": 4, "heads": 32, "length": 6000, "dim": 128}, {"batch": 8, "heads": 48, "length": 4096, "dim": 64}]
 
