@@ -14,7 +14,7 @@ import pytest
 
 from archive.evaluation import Outcome, Samples
 from archive.kernel import Kernel
-from fitness import custody, measuring
+from fitness import custody
 from fitness.canary import Reading
 from fitness.certify import CertificationError
 from fitness.inputs import make_case
