@@ -44,8 +44,9 @@ __all__ = [
 SEARCH_BASELINE = "numpy"
 """The baseline that the objective of a search is relative to; certification measures all of them."""
 
-SPARE = 4
-"""Timed cases per shape beyond those that one runner needs, to repeat what a preemption spoiled."""
+SPARE = 10
+"""Timed cases per shape beyond those that one runner needs, to repeat what a preemption spoiled: as often as a sitting does that in eight
+rounds (`fitness.sitting.PATIENCE`)."""
 FIRST = 2
 """Timed cases per shape that are made ahead of those to verify with."""
 LARGE = 1 << 20
