@@ -82,7 +82,7 @@ def collapse(fd: int, length: int) -> bool:
 @functools.cache
 def collapses() -> bool:
     """Whether this system makes huge pages of shared memory when asked (tried once)."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # memfd_create is Linux only
         fd = os.memfd_create("evo-pages", os.MFD_CLOEXEC)
         try:
             os.ftruncate(fd, HUGE)
