@@ -198,7 +198,10 @@ def itself(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
         prepared = subject.evaluator.prepare(subject.pair.fast)
         for kind in ("idle", "computing"):
             with neighbour(kind, cores):
-                found = np.array([subject.evaluator.duel(prepared, prepared).advantage for _ in range(subject.count)])
+                duels = [subject.evaluator.duel(prepared, prepared) for _ in range(subject.count)]
+            for side in (side for duel in duels for side in (duel.challenger, duel.incumbent) if not side.ok):
+                print(f"  REFUSED: {side.outcome.value}, {side.diagnostics[0].reason}: {side.diagnostics[0].message}")
+            found = np.array([duel.advantage for duel in duels if np.isfinite(duel.advantage)])
             error = np.std(found) / np.sqrt(len(found))
             parts = f"{100 * np.mean(found[::2]):+.1f} and {100 * np.mean(found[1::2]):+.1f} by turns"
             print(f"  {subject.name:<10} neighbour {kind:<10} {100 * np.mean(found):+.2f} ± {100 * error:.2f}; {parts}", flush=True)
