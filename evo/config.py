@@ -127,6 +127,9 @@ class EvaluationSection(Section):
     )
     cache: Path | None = Field(default=None, description="Root of build and roofline caches; null is $XDG_CACHE_HOME/evo (~/.cache/evo).")
     certify_processes: Count = Field(default=9, description="Fresh processes a winner is certified in.")
+    certify_spacing: Annotated[float, Field(ge=0, le=60)] = Field(
+        default=2.0, description="Seconds from the start of one of these to the next, at the least (CPU): machines drift."
+    )
     certify_shapes: str = Field(default="held_out", description="Shapes a winner is certified on.")
     remeasure: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.05, description="Share of evaluations that re-measures elites.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from archive.lineage import Lineage
@@ -51,6 +52,8 @@ def open_history(folder: RunDir, config: Config) -> Lineage:
 
 def _check_unchanged(lineage: Reading, folder: RunDir, config: Config) -> None:
     then = json.loads(lineage.run_record().config_json)
+    with contextlib.suppress(ValueError):  # a key that is newer than the run has its default
+        then = Config.model_validate(then).model_dump(mode="json")
     now = config.model_dump(mode="json")
     for key in now:
         if key not in MAY_CHANGE and then.get(key) != now[key]:

@@ -195,7 +195,10 @@ def _all_times(station: AnyStation, supply: AnySupply, lanes: dict[str, Program]
     for sizes in station.problem.held_out_shapes:
         affordable = supply.memory // (2 * station.problem.footprint(sizes))
         rounds = max(LEAST_ROUNDS, min(ROUNDS, affordable))
+        begun = -math.inf
         for process in range(station.settings.certify_processes):
+            time.sleep(max(0.0, begun + station.spacing - time.monotonic()))
+            begun = time.monotonic()
             station.pool.deal(sizes, len(lanes))
             with station.sitting() as sitting:
                 sitting.seat(WINNER, lanes[WINNER])

@@ -49,6 +49,9 @@ class EvaluationSettings:
     architecture: str = "auto"
     """Of a GPU target: `auto` (the device's own), or one to build for where there is no device, such as `sm_90` or `gfx942`."""
     certify_processes: int = 9
+    certify_spacing: float = 2.0
+    """Seconds from the start of one of these to that of the next, at the least, on a CPU: what is measured within a moment does not know
+    how the machine drifts, and promises too much (experiments/results/noise.txt)."""
     certify_shapes: str = "held_out"
 
 

@@ -106,6 +106,11 @@ class Station:
         self.mover = Mover(problem, target, self.referee, self.pool) if target.language == "cpp" else None
 
     @property
+    def spacing(self) -> float:
+        """Seconds from the start of one process of a certification to that of the next, at the least."""
+        return self.settings.certify_spacing
+
+    @property
     def ceilings(self) -> Ceilings:
         return self.device.ceilings
 

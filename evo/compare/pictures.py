@@ -61,7 +61,8 @@ def overall(analysis: Analysis, outcomes: Sequence[Outcome]) -> Figure:
     for name in analysis.strategies:
         mine = [(outcome, analysis.references[outcome.problem]) for outcome in outcomes if outcome.strategy == name]
         bands.append(pooled_band(name, {p: [run for run in mine if run[0].problem == p] for p in analysis.problems}, end))
-    count = f"{len(analysis.problems)} problems × {analysis.seeds} seeds"
+    problems, seeds = len(analysis.problems), analysis.seeds
+    count = f"{problems} problem{'s' * (problems != 1)} × {seeds} seed{'s' * (seeds != 1)}"
     return anytime(
         [Panel("", tuple(bands))], heading=f"All runs together: interquartile mean of {count}", x_label="evaluations", y_label=Y_LABEL,
         plain=plain(analysis),

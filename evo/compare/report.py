@@ -27,7 +27,7 @@ def report(analysis: Analysis, outcomes: Sequence[Outcome], pictures: Mapping[st
         conclusion(analysis),
         picture(pictures, "overall", OVERALL),
         "## Strategies",
-        STRATEGIES.format(budget=budget(analysis), problems=len(analysis.problems), seeds=analysis.seeds),
+        STRATEGIES.format(budget=budget(analysis), problems=each_problem(len(analysis.problems)), seeds=times(analysis.seeds)),
         standings(analysis),
         STANDING_NOTES + score_note(analysis),
         "## Who beats whom",
@@ -249,6 +249,14 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def each_problem(count: int) -> str:
+    return "the one problem" if count == 1 else f"each of {count} problems"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def many(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
@@ -264,7 +272,7 @@ OVERALL = (
     "Best found so far against evaluations, all runs of all problems together. Lines are interquartile means; bands, where drawn, are their"
     " 95 % bootstrap intervals. Higher and further left is better. Grey lines are the plain strategies that every comparison has."
 )
-STRATEGIES = "Every strategy had {budget} on each of {problems} problems, {seeds} times. Best first:"
+STRATEGIES = "Every strategy had {budget} on {problems}, {seeds}. Best first:"
 STANDING_NOTES = (
     "- **area**: speed of the best found so far, as a share of the best known, averaged over the whole budget: how good a run is at"
     " whatever moment it is stopped. Interquartile mean over all runs, with a stratified bootstrap interval (Agarwal et al. 2021).\n"

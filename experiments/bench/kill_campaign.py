@@ -31,6 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 FUNCTION = "import numpy as np\n\n\ndef ramp(x, bias):\n    return np.maximum(x + bias, 0.1 * x) * 0.5\n"
 EVALUATIONS = 14
+HASTY = ("evaluation.certify_processes=2", "evaluation.certify_spacing=0")
 PATIENCE = 5.0
 """Seconds that the processes of a killed run have to vanish."""
 JUMPY = """
@@ -79,7 +80,7 @@ class Bench:
         )  # fmt: skip
 
     def begin(self, run: str, seed: int = 0) -> list[str]:
-        settings = [f"seed={seed}", f"budget.evaluations={EVALUATIONS}", "evaluation.repetitions=4", "evaluation.certify_processes=2"]
+        settings = [f"seed={seed}", f"budget.evaluations={EVALUATIONS}", "evaluation.repetitions=4", *HASTY]
         return ["run", "ramp/ramp.yaml", "-o", run, "--no-plot", *(word for each in settings for word in ("--set", each))]
 
     def said(self) -> str:

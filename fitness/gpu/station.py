@@ -126,6 +126,9 @@ class GpuStation:
         """A baseline's lane, whose runner outlives sittings."""
         return self._lanes.get(name)
 
+    spacing = 0.0
+    """A device drifts by a few thousandths, and is too dear to wait."""
+
     def keep(self, lane: GpuLane) -> None:
         self._lanes[lane.name] = lane
 
