@@ -58,8 +58,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path.write_text(block.text, encoding="utf-8")
     programs = folder / ".bin"
     programs.mkdir()
-    for name, command in (("evo", f"'{sys.executable}' -m evo"), ("python", f"'{sys.executable}'")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    # Nobody waits here to learn how the machine drifts.
+    hasty = 'if [ "$1" = run ]; then set -- "$@" --set evaluation.certify_spacing=0 --set evaluation.certify_processes=3; fi\n'
+    for name, before, command in (("evo", hasty, f"'{sys.executable}' -m evo"), ("python", "", f"'{sys.executable}'")):
+        (programs / name).write_text(f'#!/bin/sh\n{before}exec {command} "$@"\n')
         (programs / name).chmod(0o755)
     return folder
 

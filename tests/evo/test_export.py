@@ -41,7 +41,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         measure = ["--measure", "rows=64,cols=512", "--measure", "rows=512,cols=64"]
         assert main(["new", "gelu", "--from", "gelu.py", *measure]) == 0
-        settings = ["budget.evaluations=12", "evaluation.certify_processes=2", "evaluation.repetitions=4"]
+        settings = ["budget.evaluations=12", "evaluation.certify_processes=2", "evaluation.certify_spacing=0", "evaluation.repetitions=4"]
         assert main(["run", "gelu/gelu.yaml", "-o", "run", "--no-plot", *(word for each in settings for word in ("--set", each))]) == 0
         assert main(["export", "run", "-o", "fast_gelu", "--specialists", "2"]) == 0
     finally:

@@ -29,7 +29,7 @@ from fitness.verdicts import lost, off_clock
 from fitness.verify import agree
 
 TINY = Path(__file__).resolve().parent.parent / "data" / "problems" / "tiny_norm"
-SETTINGS = EvaluationSettings(repetitions=6, call_timeout=1.0, memory=256 << 20, certify_processes=3)
+SETTINGS = EvaluationSettings(repetitions=6, call_timeout=1.0, memory=256 << 20, certify_processes=3, certify_spacing=0.0)
 SLEEPY = "    for (volatile int64_t i = 0; i < {turns}; i = i + 1) {{}}\n"
 
 

@@ -94,7 +94,7 @@ def _capability(referee: Referee, problem: Problem, wanted: str) -> bool:
 def test_a_certificate_names_the_strongest_of_all_baselines() -> None:
     problem = Problem.load(PROBLEMS / "softmax")
     problem = replace(problem, shapes=({"rows": 64, "cols": 512},), held_out_shapes=({"rows": 200, "cols": 700},))
-    settings = EvaluationSettings(repetitions=4, certify_processes=2)
+    settings = EvaluationSettings(repetitions=4, certify_processes=2, certify_spacing=0.0)
     evaluator = MeasuringEvaluator(problem, open_target("cpp", settings), settings)
     try:
         certificate = evaluator.certify(evaluator.prepare(evaluator.seeds()[0]))
