@@ -32,8 +32,8 @@ __all__ = ["Lane", "Refused", "Sitting"]
 
 MAX_RETRIES = 2
 """How often a preempted round is repeated before it is taken as it is (and counted in `cost["preempted"]`)."""
-PATIENCE = 6
-"""Retries beyond half of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
+PATIENCE = 4
+"""Retries beyond a quarter of the rounds done after which a sitting takes rounds as they come: on a core that is never left alone,
 repeating only makes the same noise dearer, and the interval tells of it."""
 
 
@@ -172,7 +172,7 @@ class Sitting:
             calls = {name: self.call(self._lanes[name], case) for name in self._next_order(without)}
             if not any(call.preempted for call in calls.values()):
                 break
-            if attempt == MAX_RETRIES or self.cost["retries"] > PATIENCE + self.cost["rounds"] / 2:
+            if attempt == MAX_RETRIES or self.cost["retries"] > PATIENCE + self.cost["rounds"] / 4:
                 self.cost["preempted"] += 1
                 break
             self.cost["retries"] += 1
