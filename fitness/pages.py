@@ -14,7 +14,7 @@ import functools
 import mmap
 import os
 
-__all__ = ["HUGE", "Mapping", "collapse", "collapses"]
+__all__ = ["HUGE", "Mapping", "collapse", "collapses", "loaded"]
 
 HUGE = 2 << 20
 """Bytes of a huge page on x86-64, and on ARM with pages of 4 KiB; elsewhere nothing comes of it, at no harm."""
@@ -27,7 +27,9 @@ _MADV_COLLAPSE = 25
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
+def loaded() -> ctypes.CDLL:
+    """The C library, whose mmap takes addresses of our choosing, which the mmap module does not offer. To be loaded before a filter of
+    system calls is in force."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -37,20 +39,21 @@ def _libc() -> ctypes.CDLL:
 
 
 class Mapping:
-    """A shared file that may be written, mapped where its huge pages can lie as such, and faulted in.
+    """A shared file, mapped where its huge pages can lie as such, faulted in, between two inaccessible zones of at least `moat` bytes.
 
     Raises OSError where it cannot be had.
     """
 
-    def __init__(self, fd: int, length: int) -> None:
-        libc, self._span = _libc(), length + HUGE
+    def __init__(self, fd: int, length: int, *, writable: bool = True, moat: int = 0) -> None:
+        libc, self._span = loaded(), length + 2 * moat + HUGE
         room = libc.mmap(None, self._span, 0, _PRIVATE_RESERVE, -1, 0)
         if room in (None, _FAILED):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self._room = int(room)
         self.length = length
-        self.address = -(-self._room // HUGE) * HUGE
-        if libc.mmap(self.address, length, mmap.PROT_READ | mmap.PROT_WRITE, _SHARED_AT | _POPULATE, fd, 0) != self.address:
+        self.address = -(-(self._room + moat) // HUGE) * HUGE
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        if libc.mmap(self.address, length, protection, _SHARED_AT | _POPULATE, fd, 0) != self.address:
             error = ctypes.get_errno()
             self.close()
             raise OSError(error, os.strerror(error))
@@ -58,12 +61,12 @@ class Mapping:
     def collapse(self) -> bool:
         """Has the whole huge pages among its bytes made, 5 ms a MiB; whether that worked. What is left at the end keeps its small pages."""
         whole = self.length // HUGE * HUGE
-        return whole > 0 and _libc().madvise(self.address, whole, _MADV_COLLAPSE) == 0
+        return whole > 0 and loaded().madvise(self.address, whole, _MADV_COLLAPSE) == 0
 
     def close(self) -> None:
         """The address means nothing from here on."""
         if self._room:
-            _libc().munmap(self._room, self._span)
+            loaded().munmap(self._room, self._span)
             self._room = 0
 
 

@@ -15,7 +15,6 @@ import array
 import contextlib
 import ctypes
 import json
-import mmap
 import os
 import resource
 import signal
@@ -24,7 +23,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from fitness import fault
+from fitness import fault, pages
 from fitness.sandbox import seccomp
 
 __all__ = ["BROKEN", "CONTROL", "DONE", "GO", "RAISED", "WORD", "serve"]
@@ -36,34 +35,12 @@ RAISED = 71
 """Exit status of a runner whose (Python) program let an exception escape."""
 WORD = 16
 """Bytes of a `go` word: 8 of nonce, then the slot's number; a `done` word repeats the nonce."""
-MOAT = 2 << 20
-"""Bytes of inaccessible address space on either side of a buffer, at the least; that of a huge page, so that one fits beneath."""
-ROOM = 3 * MOAT
+MOAT = 1 << 20
+"""Bytes of inaccessible address space on either side of a buffer, at the least; a multiple of every page size."""
+ROOM = 2 * MOAT + pages.HUGE
 """Bytes of address space that a buffer takes beside its own."""
 MOST_DESCRIPTORS = 60
 """That come with one message, unless a single slot has more."""
-_MAP_FIXED, _MAP_POPULATE = 0x10, 0x8000
-
-
-class _Memory:
-    """mmap(2) with addresses of our choosing, which the mmap module does not offer."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.mmap.restype = ctypes.c_void_p
-        self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-
-    def place(self, fd: int, length: int, *, writable: bool) -> int:
-        """Maps a shared file between two inaccessible zones, where its huge pages can lie as such; returns its address."""
-        room = self._libc.mmap(None, length + ROOM, 0, 0x4022, -1, 0)  # PROT_NONE; private, anonymous, not reserved
-        if room in (None, ctypes.c_void_p(-1).value):
-            raise MemoryError("no address space for a buffer")
-        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        wanted = (room + 2 * MOAT - 1) // MOAT * MOAT
-        address = self._libc.mmap(wanted, length, protection, mmap.MAP_SHARED | _MAP_FIXED | _MAP_POPULATE, fd, 0)
-        if address != wanted:
-            raise MemoryError(f"mapping a buffer failed: {os.strerror(ctypes.get_errno())}")
-        return int(address)
 
 
 class _Program:
@@ -130,7 +107,7 @@ class _Session:
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
         self._control = control
         self._config = config
-        self._memory = _Memory()
+        pages.loaded()
         self._program: _Program | None = None
         self._calls: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
@@ -222,7 +199,7 @@ class _Session:
         left = iter(fds)
         for slot in slots:
             buffers = slot["buffers"]
-            addresses = [self._memory.place(next(left), b["length"], writable=b["role"] != "input") for b in buffers]
+            addresses = [pages.Mapping(next(left), b["length"], writable=b["role"] != "input", moat=MOAT).address for b in buffers]
             self._calls[slot["slot"]] = self._program.bind(slot, addresses)
             payloads += [address + buffer["offset"] for address, buffer in zip(addresses, buffers, strict=True)]
         for fd in fds:

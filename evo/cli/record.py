@@ -74,10 +74,7 @@ def record(
     from fitness.targets.registry import GPU
 
     begun = time.monotonic()
-    if not out.name.endswith((".csv", ".csv.gz")):
-        raise UserError(
-            "This is not a recording's name.", file=out, found=out.name, expected="NAME.csv or NAME.csv.gz", remedy="Rename it."
-        )
+    check_name(out)
     loaded = Problem.load(problem)
     shapes = tuple(sizes_of(text, loaded) for text in shape or ()) or loaded.shapes
     settings = EvaluationSettings(repetitions=repetitions, precision=precision)
@@ -107,6 +104,13 @@ def record(
     finally:
         evaluator.close()
     report(state, out, build_only=build_only, json=json)
+
+
+def check_name(out: Path) -> None:
+    if not out.name.endswith((".csv", ".csv.gz")):
+        raise UserError(
+            "This is not a recording's name.", file=out, found=out.name, expected="NAME.csv or NAME.csv.gz", remedy="Rename it."
+        )
 
 
 def report(state: Recorded, out: Path, *, build_only: bool, json: bool) -> None:

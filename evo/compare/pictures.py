@@ -13,6 +13,7 @@ from evo.compare.analysis import Analysis
 from evo.compare.config import ALWAYS
 from evo.compare.curves import band, pooled_band
 from evo.compare.outcome import Outcome
+from evo.compare.report import many
 from evo.compare.statistics import cliques
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def overall(analysis: Analysis, outcomes: Sequence[Outcome]) -> Figure:
     for name in analysis.strategies:
         mine = [(outcome, analysis.references[outcome.problem]) for outcome in outcomes if outcome.strategy == name]
         bands.append(pooled_band(name, {p: [run for run in mine if run[0].problem == p] for p in analysis.problems}, end))
-    problems, seeds = len(analysis.problems), analysis.seeds
-    count = f"{problems} problem{'s' * (problems != 1)} × {seeds} seed{'s' * (seeds != 1)}"
+    count = f"{many(len(analysis.problems), 'problem')} × {many(analysis.seeds, 'seed')}"
     return anytime(
         [Panel("", tuple(bands))], heading=f"All runs together: interquartile mean of {count}", x_label="evaluations", y_label=Y_LABEL,
         plain=plain(analysis),

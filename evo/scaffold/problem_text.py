@@ -37,10 +37,7 @@ def problem_text(subject: Subject, guessed: Guess, graph: Graph | None, measure:
     constants = f"\nParameters with defaults stay at them: {', '.join(subject.constants)}.\n" if subject.constants else ""
     document = textwrap.indent(subject.doc.strip() or f"The function {subject.name} of {subject.file.name}.", "").replace('"""', "'''")
     document = document.replace("\\", "\\\\")
-    call = f"{subject.name}({names})"
-    reference = f"    return {call}\n"
-    if subject.library == "torch":
-        reference = _through_torch(subject, guessed)
+    reference = _through_torch(subject, guessed) if subject.library == "torch" else f"    return {subject.name}({names})\n"
     inputs = "\n".join(f"    {parameter.name!r}: {_declaration(parameter)}," for parameter in guessed.inputs).replace("'", '"')
     outputs = "\n".join(f"    {r.name!r}: {{'dtype': {r.dtype!r}, 'shape': {_dims(r.dims)}}}," for r in guessed.outputs).replace("'", '"')
     names_of_sizes = _dims(guessed.sizes).replace("'", '"')

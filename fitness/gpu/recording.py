@@ -19,6 +19,7 @@ from typing import Any
 from archive.evaluation import Diagnostic, Outcome
 from fitness.cache import Cache, Entry, content_key
 from fitness.gpu.cubin import CubinKernel, read_cubin, undefined
+from fitness.gpu.places import WINDOW, Places
 from fitness.gpu.plan import PROGRAMMATIC, Unplannable
 from fitness.native.build import NativeError, find_compiler
 from fitness.targets.base import BuildFailure
@@ -32,8 +33,8 @@ SOURCES = ("runtime.c", "runtime.h", "recorder.c")
 PATIENCE = 10.0
 """Seconds that all calls of a file's host code may take, twice over; an honest one takes microseconds."""
 MEMORY, MOST_BYTES = 2 << 30, 32 << 20
-WINDOW, SPACING, ALIGNMENT = 1 << 40, 1 << 42, 256
-"""Bytes around a made-up address that count as its buffer's; between two such addresses; what the ABI promises of them."""
+SPACING, ALIGNMENT = 1 << 42, 256
+"""Bytes between two made-up addresses; what the ABI promises of them."""
 MOST_BUFFERS = 19
 """More would reach the addresses that a process itself has."""
 LIMITS = {
@@ -245,7 +246,7 @@ def _planned(
         first, other = (_settled(calls[number], calls[number + len(cases)]) for calls in said)
         if first.workspace != other.workspace or [_shape(line) for line in first.lines] != [_shape(line) for line in other.lines]:
             raise Unplannable("what it launches depends on the addresses of its buffers")
-        places = _Places(*(base.addresses for base in bases))
+        places = Places(*(base.addresses for base in bases))
         launches: list[dict[str, Any]] = []
         for line, twin in zip(first.lines, other.lines, strict=True):
             launches.append(_launch(line, twin, places, entries, settings, first=not launches))
@@ -298,44 +299,8 @@ def _words(line: tuple[str, ...]) -> tuple[Any, ...]:
     return (_shape(line), *(value for value in _parameters(line) if len(value) <= 8)) if line[0] == "launch" else line
 
 
-class _Places:
-    """What words mean that two processes with different addresses handed to the same parameter."""
-
-    def __init__(self, one: Sequence[int], two: Sequence[int]) -> None:
-        self._one, self._two = one, two
-
-    def pointer(self, one: int, two: int) -> tuple[int, int] | None:
-        """(buffer, byte offset), the workspace the last buffer."""
-        for index, (base, other) in enumerate(zip(self._one, self._two, strict=True)):
-            if one - base == two - other and abs(one - base) < WINDOW:
-                return index, one - base
-        return None
-
-    def address(self, one: str, two: str) -> list[int]:
-        found = self.pointer(int(one, 16), int(two, 16))
-        if found is None:
-            raise Unplannable("it sets or copies memory that is no argument of `kernel`")
-        return list(found)
-
-    def parameter(self, one: bytes, two: bytes) -> list[Any]:
-        pieces: list[list[Any]] = []
-        for at in range(0, len(one), 8):
-            word, twin = one[at : at + 8], two[at : at + 8]
-            if word == twin:
-                if pieces and pieces[-1][0] == "value":
-                    pieces[-1][1] += word.hex()
-                else:
-                    pieces.append(["value", word.hex()])
-                continue
-            found = self.pointer(int.from_bytes(word, "little"), int.from_bytes(twin, "little")) if len(word) == 8 else None
-            if found is None:
-                raise Unplannable("a kernel is given a number that depends on an address")
-            pieces.append(["pointer", *found])
-        return pieces[0] if len(pieces) == 1 else ["pieces", pieces] if pieces else ["value", ""]
-
-
 def _launch(
-    line: tuple[str, ...], twin: tuple[str, ...], places: _Places, entries: list[dict[str, Any]], settings: Mapping[str, Mapping[int, int]],
+    line: tuple[str, ...], twin: tuple[str, ...], places: Places, entries: list[dict[str, Any]], settings: Mapping[str, Mapping[int, int]],
     *, first: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """One entry of a case's `launches`; a kernel that is launched in a new way is added to `entries`."""

@@ -15,7 +15,7 @@ __all__ = ["GPU_REPLAY", "GPU_ZYGOTE", "LAUNCHER", "ZYGOTE", "interpreter", "pyt
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 LAUNCHER = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.sandbox.enter")
-ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.runner", "fitness.zygote")
+ZYGOTE = ("fitness.sandbox.syscalls", "fitness.sandbox.seccomp", "fitness.fault", "fitness.pages", "fitness.runner", "fitness.zygote")
 _GPU = ("wire", "driver", "gate", "sass", "plan", "compiling", "interpreter", "module", "launcher", "runner", "zygote")
 GPU_ZYGOTE = tuple(f"fitness.gpu.{name}" for name in _GPU)
 GPU_REPLAY = tuple(f"fitness.gpu.{name}" for name in ("wire", "driver", "gate", "launcher", "replay"))

@@ -207,7 +207,8 @@ class CudaTarget(Target):
     def _planned(self, key: str, compiled: Entry, cases: list[Case]) -> tuple[Entry, dict[str, Any], bool]:
         """(the entry with kernel.tar where there is a plan, facts, whether it was there). Raises `BuildFailure`."""
         count = self._multiprocessors(compiled.path("kernel.so"))
-        sources = [(Path(__file__).parent.parent / "gpu" / name).read_bytes() for name in (*SOURCES, "recording.py", "cubin.py")]
+        files = (*SOURCES, "recording.py", "places.py", "cubin.py")
+        sources = [(Path(__file__).parent.parent / "gpu" / name).read_bytes() for name in files]
         plan_key = content_key(key, json.dumps([dataclasses.astuple(case) for case in cases]), str(count), self.architecture, *sources)
         entry = self.cache.get(PLAN_KIND, plan_key)
         cached = entry is not None

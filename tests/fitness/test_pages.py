@@ -11,7 +11,7 @@ import pytest
 
 from fitness.pages import HUGE, Mapping, collapse, collapses
 from fitness.problem import Problem
-from fitness.runner import _Memory
+from fitness.runner import MOAT
 from fitness.slots import Slot
 
 asked = pytest.mark.skipif(not collapses(), reason="this system makes no huge pages of shared memory when asked")
@@ -63,7 +63,8 @@ def test_a_runner_maps_the_arguments_of_a_kernel_in_huge_pages() -> None:
     slot = Slot(Problem.load("softmax"), {"rows": 1024, "cols": 2048})
     try:
         for buffer in slot.buffers:
-            address = _Memory().place(buffer.fd, buffer.length, writable=buffer.role != "input")
-            assert address % HUGE == 0 and huge_bytes(address) >= buffer.nbytes - HUGE
+            mapping = Mapping(buffer.fd, buffer.length, writable=buffer.role != "input", moat=MOAT)
+            assert mapping.address % HUGE == 0 and huge_bytes(mapping.address) >= buffer.nbytes - HUGE
+            mapping.close()
     finally:
         slot.close()

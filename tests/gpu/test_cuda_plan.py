@@ -15,7 +15,8 @@ import pytest
 from archive.evaluation import Outcome
 from archive.kernel import Kernel
 from fitness.gpu.cubin import read_cubin, undefined
-from fitness.gpu.recording import Case, _Bases, _Places
+from fitness.gpu.places import Places
+from fitness.gpu.recording import Case, _Bases
 from fitness.problem import Problem, default_roots
 from fitness.protocol import EvaluationSettings
 from fitness.targets.base import Artifact, BuildFailure
@@ -300,7 +301,7 @@ def test_what_was_found_out_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pointers_are_told_from_numbers_by_two_sets_of_addresses() -> None:
     cases = [Case((4,), (64, 64))]
     one, two = _Bases(cases), _Bases(cases)
-    places = _Places(one.addresses, two.addresses)
+    places = Places(one.addresses, two.addresses)
     assert places.pointer(one.addresses[1] + 12, two.addresses[1] + 12) == (1, 12)
     assert places.pointer(one.addresses[0] - 4, two.addresses[0] - 4) == (0, -4)
     assert places.pointer(one.addresses[0], one.addresses[0]) is None, "the same number in both is a number"

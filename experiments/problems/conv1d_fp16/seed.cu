@@ -57,6 +57,13 @@ __device__ __forceinline__ void product(float (&sum)[4], const uint32_t (&a)[4],
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// 32 channels of eight positions, as the products of two steps take them.
+__device__ __forceinline__ void loaded(uint32_t (&r)[4], uint32_t address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address));
+}
+
 // Of filters `row` and `row` + 8 at channels `c`, `c` + 1: three words hold the three taps of both.
 __device__ __forceinline__ void weights(const __half* w, int row, int c, int place, uint32_t (&a)[3][STEPS][4], int step) {
     const uint32_t* words = reinterpret_cast<const uint32_t*>(w + (int64_t(row) * CHANNELS + c) * 3);
@@ -111,17 +118,18 @@ __global__ void __launch_bounds__(WARPS * 32, 12 / WARPS) tensor(
         __half* out = y + (int64_t(b) * filters + filter) * length;
         // Of the tile before: the first tap's last positions; the sum that awaits the third tap; the third tap's positions.
         float left[2] = {0.0f, 0.0f}, total[4] = {}, late[4] = {};
-        if (begin > 0) {  // what the first tap brings over from the tile before mine
-            float sum[4] = {};
+        const auto one_tap = [&](float (&sum)[4], const uint32_t (&weights)[STEPS][4], int tile) {
 #pragma unroll
             for (int step = 0; step < STEPS; step += 2) {
                 uint32_t r[4];
-                asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                             : "r"(source + step * 32 * length + (begin - 1) * 16));
-                product(sum, a[0][step], r[0], r[1]);
-                product(sum, a[0][step + 1], r[2], r[3]);
+                loaded(r, source + step * 32 * length + tile * 16);
+                product(sum, weights[step], r[0], r[1]);
+                product(sum, weights[step + 1], r[2], r[3]);
             }
+        };
+        if (begin > 0) {  // what the first tap brings over from the tile before mine
+            float sum[4] = {};
+            one_tap(sum, a[0], begin - 1);
             left[0] = sum[1], left[1] = sum[3];
         }
         const auto finished = [&](int tile, const float (&next)[4]) {
@@ -160,9 +168,7 @@ __global__ void __launch_bounds__(WARPS * 32, 12 / WARPS) tensor(
 #pragma unroll
             for (int step = 0; step < STEPS; step += 2) {
                 uint32_t r[4];
-                asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                             : "r"(source + step * 32 * length + tile * 16));
+                loaded(r, source + step * 32 * length + tile * 16);
 #pragma unroll
                 for (int tap = 0; tap < 3; ++tap) product(sum[tap], a[tap][step], r[0], r[1]);
 #pragma unroll
@@ -177,17 +183,7 @@ __global__ void __launch_bounds__(WARPS * 32, 12 / WARPS) tensor(
             for (int i = 0; i < 4; ++i) late[i] = sum[2][i];
         }
         float sum[4] = {};
-        if (end < tiles) {  // what the third tap brings over from the tile behind mine
-#pragma unroll
-            for (int step = 0; step < STEPS; step += 2) {
-                uint32_t r[4];
-                asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-                             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                             : "r"(source + step * 32 * length + end * 16));
-                product(sum, a[2][step], r[0], r[1]);
-                product(sum, a[2][step + 1], r[2], r[3]);
-            }
-        }
+        if (end < tiles) one_tap(sum, a[2], end);  // what the third tap brings over from the tile behind mine
         if (end > begin) finished(end - 1, sum);
         __syncwarp();
         if (lane == 0) asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(empty + stage)) : "memory");
