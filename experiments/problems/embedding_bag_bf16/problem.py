@@ -18,7 +18,7 @@ inputs = {
 outputs = {"y": {"dtype": "bfloat16", "shape": ("bags", "width")}}
 shapes = [
     {"entries": 2500000, "width": 128, "bags": 65536, "items": 3276800},
-    {"entries": 1500000, "width": 80, "bags": 65536, "items": 1310720},
+    {"entries": 1500000, "width": 80, "bags": 16384, "items": 2621440},
 ]
 small_shapes = [
     {"entries": 50, "width": 33, "bags": 7, "items": 100},

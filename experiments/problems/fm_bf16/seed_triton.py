@@ -18,6 +18,9 @@ LOAD_POLICY = tl.constexpr("")  # evo: {"", "evict_first"}
 STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}
 # 1: the inner product as (wᵀ x)ᵀ, so that its longer side is the rows of a tensor-core tile or not.
 SWAPPED = tl.constexpr(0)  # evo: {0, 1}
+# 1: rows that are no power of two are taken as the largest one in them and what is left, so that 96 are 64 and 32, not 128.
+PARTED = tl.constexpr(0)  # evo: {0, 1}
+# evo: require PARTED == 0 or ALGORITHM != 2
 
 
 @triton.jit
@@ -36,28 +39,53 @@ def times(x, middle):
 
 
 @triton.jit
-def entry_at_once(x, w, y, entry, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, D2: tl.constexpr, K2: tl.constexpr):
-    i, d, k = tl.arange(0, N2), tl.arange(0, D2), tl.arange(0, K2)
-    wide = tl.cast(entry, tl.int64)
-    x_mask, w_mask = (i < N)[:, None] & (d < D)[None, :], (i < N)[:, None] & (k < K)[None, :]
-    left = tl.load(x + wide * (N * D) + i[:, None] * D + d[None, :], mask=x_mask, other=0.0, eviction_policy=LOAD_POLICY)
-    right = tl.load(w + wide * (N * K) + i[:, None] * K + k[None, :], mask=w_mask, other=0.0, eviction_policy=LOAD_POLICY)
-    result = times(left, inner(left, right))
-    tl.store(y + wide * (N * K) + i[:, None] * K + k[None, :], result, mask=w_mask, cache_modifier=STORE_CACHE)
+def rows(source, begin, SIZE: tl.constexpr, N: tl.constexpr, COLS: tl.constexpr, COLS2: tl.constexpr):
+    """Rows begin … begin + SIZE of an entry; zeros beyond N."""
+    i, c = begin + tl.arange(0, SIZE), tl.arange(0, COLS2)
+    mask = (i < N)[:, None] & (c < COLS)[None, :]
+    return tl.load(source + i[:, None] * COLS + c[None, :], mask=mask, other=0.0, eviction_policy=LOAD_POLICY)
 
 
 @triton.jit
-def entries(x, w, y, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, D2: tl.constexpr, K2: tl.constexpr):
-    entry_at_once(x, w, y, tl.program_id(0), N, D, K, N2, D2, K2)
+def write_rows(y, result, begin, SIZE: tl.constexpr, N: tl.constexpr, COLS: tl.constexpr, COLS2: tl.constexpr):
+    i, c = begin + tl.arange(0, SIZE), tl.arange(0, COLS2)
+    mask = (i < N)[:, None] & (c < COLS)[None, :]
+    tl.store(y + i[:, None] * COLS + c[None, :], result, mask=mask, cache_modifier=STORE_CACHE)
+
+
+@triton.jit
+def entry_at_once(
+    x, w, y, entry, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, MORE: tl.constexpr, D2: tl.constexpr,
+    K2: tl.constexpr,
+):  # fmt: skip
+    """N2 rows, and, where MORE is not 0, that many more behind them."""
+    wide = tl.cast(entry, tl.int64)
+    x, w, y = x + wide * (N * D), w + wide * (N * K), y + wide * (N * K)
+    left, right = rows(x, 0, N2, N, D, D2), rows(w, 0, N2, N, K, K2)
+    if MORE > 0:
+        left_too, right_too = rows(x, N2, MORE, N, D, D2), rows(w, N2, MORE, N, K, K2)
+        middle = inner(left, right) + inner(left_too, right_too)
+        write_rows(y, times(left, middle), 0, N2, N, K, K2)
+        write_rows(y, times(left_too, middle), N2, MORE, N, K, K2)
+    else:
+        write_rows(y, times(left, inner(left, right)), 0, N2, N, K, K2)
+
+
+@triton.jit
+def entries(
+    x, w, y, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, MORE: tl.constexpr, D2: tl.constexpr,
+    K2: tl.constexpr,
+):  # fmt: skip
+    entry_at_once(x, w, y, tl.program_id(0), N, D, K, N2, MORE, D2, K2)
 
 
 @triton.jit
 def entries_persistent(
-    x, w, y, batch, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, D2: tl.constexpr, K2: tl.constexpr,
-    STAGES: tl.constexpr,
+    x, w, y, batch, N: tl.constexpr, D: tl.constexpr, K: tl.constexpr, N2: tl.constexpr, MORE: tl.constexpr, D2: tl.constexpr,
+    K2: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     for entry in tl.range(tl.program_id(0), batch, tl.num_programs(0), num_stages=STAGES):
-        entry_at_once(x, w, y, entry, N, D, K, N2, D2, K2)
+        entry_at_once(x, w, y, entry, N, D, K, N2, MORE, D2, K2)
 
 
 @triton.jit
@@ -89,11 +117,14 @@ def padded(extent):
 def launch(x, w, y, workspace):
     batch, n, d = x.shape
     k = w.shape[2]
+    size, more = padded(n), 0
+    if PARTED.value == 1 and n > 16 and n != size:
+        size, more = size // 2, padded(n - size // 2)
     if ALGORITHM == 0:
-        entries[(batch,)](x, w, y, n, d, k, padded(n), padded(d), padded(k), num_warps=NUM_WARPS)
+        entries[(batch,)](x, w, y, n, d, k, size, more, padded(d), padded(k), num_warps=NUM_WARPS)
     elif ALGORITHM == 1:
         entries_persistent[(min(batch, PROGRAMS),)](
-            x, w, y, batch, n, d, k, padded(n), padded(d), padded(k), STAGES=NUM_STAGES, num_warps=NUM_WARPS
+            x, w, y, batch, n, d, k, size, more, padded(d), padded(k), STAGES=NUM_STAGES, num_warps=NUM_WARPS
         )  # fmt: skip
     else:
         tile = min(TILE_N, padded(n))

@@ -15,7 +15,7 @@ inputs = {
     "offsets": {"dtype": "int64", "shape": ("bags+1",), "role": "index", "below": "items+1"},
 }
 outputs = {"y": {"dtype": "float32", "shape": ("bags", "width")}}
-shapes = [{"items": 3276800, "width": 128, "bags": 65536}, {"items": 1310720, "width": 80, "bags": 65536}]
+shapes = [{"items": 3276800, "width": 128, "bags": 65536}, {"items": 2621440, "width": 80, "bags": 16384}]
 small_shapes = [
     {"items": 100, "width": 33, "bags": 7},
     {"items": 700, "width": 128, "bags": 20},
