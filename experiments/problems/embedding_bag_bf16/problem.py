@@ -24,6 +24,7 @@ small_shapes = [
     {"entries": 50, "width": 33, "bags": 7, "items": 100},
     {"entries": 300, "width": 128, "bags": 20, "items": 700},
     {"entries": 7, "width": 16, "bags": 64, "items": 40},
+    {"entries": 300, "width": 40, "bags": 9, "items": 900},
 ]
 held_out_shapes = [
     {"entries": 4000000, "width": 128, "bags": 100000, "items": 2000000},

@@ -15,7 +15,7 @@ inputs = {
 }
 outputs = {"y": {"dtype": "bfloat16", "shape": ("batch", "n", "k")}}
 compute_dtype = "bfloat16"
-shapes = [{"batch": 2048, "n": 128, "d": 128, "k": 32}, {"batch": 3584, "n": 112, "d": 64, "k": 48}]
+shapes = [{"batch": 2048, "n": 128, "d": 128, "k": 32}, {"batch": 4480, "n": 80, "d": 128, "k": 32}]
 small_shapes = [{"batch": 3, "n": 33, "d": 17, "k": 5}, {"batch": 5, "n": 128, "d": 128, "k": 32}]
 held_out_shapes = [{"batch": 4096, "n": 96, "d": 128, "k": 32}, {"batch": 3000, "n": 128, "d": 64, "k": 64}]
 

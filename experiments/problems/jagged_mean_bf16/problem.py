@@ -20,6 +20,7 @@ small_shapes = [
     {"items": 100, "width": 33, "bags": 7},
     {"items": 700, "width": 128, "bags": 20},
     {"items": 40, "width": 16, "bags": 64},
+    {"items": 900, "width": 40, "bags": 9},
 ]
 held_out_shapes = [{"items": 2000000, "width": 128, "bags": 100000}, {"items": 3000000, "width": 96, "bags": 16384}]
 

@@ -7,7 +7,11 @@ import triton.language as tl
 TILE = 16  # evo: {2, 4, 8, 16, 32, 64, 128}
 NUM_WARPS = 4  # evo: {1, 2, 4, 8}
 # Bags that a program takes one after another.
-BAGS = tl.constexpr(1)  # evo: {1, 2, 4, 8, 16}
+BAGS = 1  # evo: {1, 2, 4, 8, 16}
+# The same where bags have more than LONG rows on average: a bag a program.
+LONG = 64
+LONG_TILE = 16  # evo: {8, 16, 32, 64, 128}
+LONG_WARPS = 4  # evo: {1, 2, 4, 8}
 NUM_STAGES = 1  # evo: {1, 2, 3, 4, 5}
 # 1: the sum of every tile is formed at once; 0: sums stay apart, row by row of a tile, until the bag ends.
 SUM_TILES = tl.constexpr(0)  # evo: {0, 1}
@@ -16,7 +20,9 @@ STORE_CACHE = tl.constexpr("")  # evo: {"", ".cs", ".cg"}
 
 
 @triton.jit
-def bag_by_bag(x, offsets, y, bags, WIDTH: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+def bag_by_bag(
+    x, offsets, y, bags, BAGS: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr
+):  # fmt: skip
     lane, row = tl.arange(0, BLOCK), tl.arange(0, SIZE)
     inside = lane < WIDTH
     earliest = tl.program_id(0) * BAGS
@@ -42,6 +48,7 @@ def bag_by_bag(x, offsets, y, bags, WIDTH: tl.constexpr, SIZE: tl.constexpr, BLO
 
 def launch(x, offsets, y, workspace):
     bags, width = y.shape
-    bag_by_bag[(triton.cdiv(bags, BAGS.value),)](
-        x, offsets, y, bags, WIDTH=width, SIZE=TILE, BLOCK=triton.next_power_of_2(width), STAGES=NUM_STAGES, num_warps=NUM_WARPS
+    size, warps, each = (LONG_TILE, LONG_WARPS, 1) if x.shape[0] > LONG * bags else (TILE, NUM_WARPS, BAGS)
+    bag_by_bag[(triton.cdiv(bags, each),)](
+        x, offsets, y, bags, BAGS=each, WIDTH=width, SIZE=size, BLOCK=triton.next_power_of_2(width), STAGES=NUM_STAGES, num_warps=warps
     )  # fmt: skip
