@@ -51,7 +51,8 @@ class Standing:
     """Performance score, mean over problems; None where a problem's distribution is not known."""
     reached: tuple[float, ...]
     """Share of runs that reached each target."""
-    qd: float
+    qd: float | None
+    """Mean over the problems that have a QD-score; None where none has: nothing there beats its baseline."""
     coverage: float
     matched: Interval | None = None
     """Evaluations after which it has, on average, what `PLAIN` has at the end; None for that one itself."""
@@ -217,12 +218,17 @@ def standing(
         tuple(
             float(np.mean([math.isfinite(metrics.evaluations_to(run, known, target)) for run, known in mine])) for target in config.targets
         ),
-        float(np.mean([metrics.qd_score(run.elites, known) for run, known in mine])),
+        _defined_mean([metrics.qd_score(run.elites, known) for run, known in mine]),
         float(np.mean([metrics.coverage(run.elites, known) for run, known in mine])),
         matched(config, name, runs, references, rng),
-        float(np.mean([metrics.qd_score(elites, known) for elites, known in fresh])) if fresh else None,
+        _defined_mean([metrics.qd_score(elites, known) for elites, known in fresh]),
         float(np.mean([metrics.coverage(elites, known) for elites, known in fresh])) if fresh else None,
     )
+
+
+def _defined_mean(values: Sequence[float]) -> float | None:
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else None
 
 
 def matched(

@@ -151,9 +151,12 @@ def performance_score(times: Floats, ranks: Floats, points: NDArray[np.intp], we
 
 
 def qd_score(elites: dict[str, float], reference: Reference) -> float:
-    """Sum over cells of the elites' objectives above 0, as a share of the most that is known to be possible (0..1)."""
+    """Sum over cells of the elites' objectives above 0, as a share of the most that is known to be possible (0..1).
+
+    NaN where that is 0, because nothing that is known beats the baseline: there is nothing to have a share of.
+    """
     most = reference.qd_optimum
-    return math.fsum(max(0.0, objective) for objective in elites.values()) / most if most > 0 else 0.0
+    return math.fsum(max(0.0, objective) for objective in elites.values()) / most if most > 0 else math.nan
 
 
 def coverage(elites: dict[str, float], reference: Reference) -> float:

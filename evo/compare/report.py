@@ -141,7 +141,7 @@ def standing_row(standing: Standing, remeasured: bool, matched: bool) -> list[st
     row += [] if standing.score is None else [interval(standing.score, signed=True)]
     row += [percent(share) for share in standing.reached]
     row += [counts(standing.matched)] if matched else []
-    row += [f"{standing.qd:.3f}", f"{standing.coverage:.2f}"]
+    row += ["" if standing.qd is None else f"{standing.qd:.3f}", f"{standing.coverage:.2f}"]
     if remeasured:
         row += ["" if value is None else f"{value:.3f}" for value in (standing.qd_remeasured, standing.coverage_remeasured)]
     return row
@@ -281,7 +281,7 @@ STANDING_NOTES = (
     "- **random's end after**: evaluations after which the mean of found is what `random` has at the end of its budget, with a bootstrap"
     " interval.\n"
     "- **QD-score**, **coverage**: of the final archive, as shares of what is known to be reachable: how good and how different what was"
-    " kept is."
+    " kept is. The QD-score counts what cells are faster than the baseline by, and is blank where no kernel known is."
 )
 SCORE = (
     "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"

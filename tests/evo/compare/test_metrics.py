@@ -63,6 +63,12 @@ def test_quality_and_coverage_are_shares_of_what_can_be_reached() -> None:
     assert metrics.coverage({"0": 1.0, "2": -2.0}, known) == pytest.approx(2 / 3)
 
 
+def test_where_nothing_beats_the_baseline_there_is_no_quality_to_have_a_share_of() -> None:
+    known = Reference("p", -0.1, True, cells={"0": -0.1, "1": -1.0})
+    assert math.isnan(metrics.qd_score({"0": -0.1}, known))
+    assert metrics.coverage({"0": -0.1}, known) == 0.5
+
+
 # ── performance score ──
 
 # Times and curves as made below; the expected figures are what the community's definition gives on them in an independent
