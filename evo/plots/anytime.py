@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "Panel", "anytime"]
 
-MOST_BANDS = 4
-"""With more lines than this in a panel, only the first lines and the plain ones keep their bands."""
+MOST_BANDS = 6
+"""With more lines than this in a panel, only the first two and the first plain one keep their bands."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +79,14 @@ def draw_panel(axes: Axes, panel: Panel, shown: dict[str, Look], plain: Sequence
     axes.grid(axis="y")
     banded = {band.name for index, band in enumerate(panel.bands) if len(panel.bands) <= MOST_BANDS or index < 2}
     banded |= {name for name in plain[:1]}
+    alpha = 0.16 if len(banded) <= 3 else 0.09
     end = max(float(band.x[-1]) for band in panel.bands if band.x.size)
     for order, band in enumerate(panel.bands):
         look = shown[band.name]
         if band.name in banded:
-            axes.fill_between(band.x, band.low, band.high, color=look.colour, alpha=0.16, linewidth=0, step="post", zorder=1)
+            axes.fill_between(band.x, band.low, band.high, color=look.colour, alpha=alpha, linewidth=0, step="post", zorder=1)
+            for edge in (band.low, band.high) if len(banded) > 3 else ():  # so that bands on top of each other can be told apart
+                axes.step(band.x, edge, where="post", color=look.colour, linestyle=look.dash, linewidth=0.5, alpha=0.6, zorder=1.5)
         axes.step(
             band.x, band.middle, where="post", color=look.colour, linestyle=look.dash, linewidth=look.width, label=band.name,
             zorder=3 - order / len(panel.bands), solid_capstyle="butt",

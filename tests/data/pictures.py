@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["matches_baseline", "written"]
 
 BASELINES = Path(__file__).resolve().parent / "plots"
-TOLERANCE = 12.0
-"""RMS of grey levels; fonts are drawn a little differently from one FreeType to the next."""
+TOLERANCE = 3.0
+"""RMS of grey levels: less than a single missing line makes. Other versions of matplotlib lay text out otherwise: the extra `test` pins one."""
 
 
 def matches_baseline(figure: Figure, name: str, folder: Path) -> None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASELINES = Path(__file__).resolve().parent.parent / "data" / "plots"
-TOLERANCE = 12.0
-"""RMS of grey levels; fonts are drawn a little differently from one FreeType to the next."""
+TOLERANCE = 3.0
+"""RMS of grey levels: less than a single missing line makes. Other versions of matplotlib lay text out otherwise: the extra `test` pins one."""
 AXES = (
     AxisLabels("vector width (bits)", ("0", "128", "256", "512")),
     AxisLabels("tile (elements)", ("1", "2–4", "8–16", "32–64", "128+")),
