@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +13,18 @@ from evo.compare import metrics
 from evo.compare.config import CompareConfig
 from evo.compare.matching import curves_of, matching
 from evo.compare.outcome import Outcome
+from evo.compare.pairs import Pair, overall_pairs, problem_pairs
 from evo.compare.reference import Reference
 from evo.compare.statistics import (
     Friedman,
     Interval,
     friedman,
-    holm,
     interquartile_mean,
-    rank_sum,
     resampled_weights,
-    seeds_needed,
     stratified_bootstrap,
-    van_elteren,
 )
 
-__all__ = ["Analysis", "Pair", "Standing", "analyse"]
+__all__ = ["PLAIN", "Analysis", "Standing", "analyse"]
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -58,24 +54,6 @@ class Standing:
     """Evaluations after which it has, on average, what `PLAIN` has at the end; None for that one itself."""
     qd_remeasured: float | None = None
     coverage_remeasured: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two strategies, on one problem or over all."""
-
-    one: str
-    other: str
-    problem: str
-    """Empty: over all problems."""
-    difference: float
-    """Of the mean areas, first minus second."""
-    a12: float
-    p: float
-    adjusted: float
-    """After Holm's correction over all pairs (and problems) of its kind."""
-    needed: float
-    """Seeds per strategy that would tell a difference of this size apart, at the level shared out among all pairs of its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +87,7 @@ class Analysis:
             if (pair.one, pair.other) == (one, other):
                 return pair
             if (pair.one, pair.other) == (other, one):
-                return Pair(one, other, "", -pair.difference, 1 - pair.a12, pair.p, pair.adjusted, pair.needed)
+                return pair.turned()
         raise KeyError((one, other))
 
 
@@ -240,41 +218,3 @@ def matched(
     most = config.budget.evaluations or max(len(run.objective) for run in runs.values())
     mine, others = ([run for run in runs.values() if run.strategy == each] for each in (name, plain))
     return matching(curves_of(mine, references, most), curves_of(others, references, most), config.resamples, CONFIDENCE, rng)
-
-
-def overall_pairs(config: CompareConfig, strategies: Sequence[str], areas: Floats) -> tuple[Pair, ...]:
-    """Every two strategies over all problems."""
-    seeds = areas.shape[2]
-    found = []
-    level = config.significance / max(1, math.comb(len(strategies), 2))
-    for i, j in combinations(range(len(strategies)), 2):
-        test = van_elteren(list(areas[:, i]), list(areas[:, j]))
-        difference = float(areas[:, i].mean() - areas[:, j].mean())
-        found.append((strategies[i], strategies[j], difference, test, seeds_needed(test.z, seeds, level)))
-    adjusted = holm([test.p for _, _, _, test, _ in found])
-    return tuple(
-        Pair(one, other, "", difference, test.a12, test.p, p, needed)
-        for (one, other, difference, test, needed), p in zip(found, adjusted, strict=True)
-    )
-
-
-def problem_pairs(config: CompareConfig, problems: Sequence[str], strategies: Sequence[str], areas: Floats) -> tuple[Pair, ...]:
-    """Every two strategies on every problem."""
-    from evo.compare.statistics import a12
-
-    paired = config.test == "wilcoxon"
-    level = config.significance / max(1, math.comb(len(strategies), 2) * len(problems))
-    found = []
-    for row, problem in enumerate(problems):
-        for i, j in combinations(range(len(strategies)), 2):
-            one, other = areas[row, i], areas[row, j]
-            z = van_elteren([one], [other]).z
-            found.append((strategies[i], strategies[j], problem, one, other, rank_sum(one, other, paired=paired), z))
-    adjusted = holm([p for *_, p, _ in found])
-    return tuple(
-        Pair(
-            one_name, other_name, problem, float(one.mean() - other.mean()), a12(one, other), p, corrected,
-            seeds_needed(z, len(one), level),
-        )
-        for (one_name, other_name, problem, one, other, p, z), corrected in zip(found, adjusted, strict=True)
-    )  # fmt: skip

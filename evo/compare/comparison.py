@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evo.compare.analysis import Analysis, Pair, analyse
+from evo.compare.analysis import Analysis, analyse
 from evo.compare.config import CompareConfig
 from evo.compare.curves import curves_csv
 from evo.compare.cut import cut_short
 from evo.compare.outcome import Outcome
+from evo.compare.pairs import Pair
 from evo.compare.pictures import draw_pictures
 from evo.compare.reference import Reference, measured_reference, recorded_reference
 from evo.compare.report import report
@@ -105,6 +106,6 @@ def tests_csv(analysis: Analysis) -> bytes:
 
 
 def test_row(pair: Pair) -> list[object]:
-    needed = "" if math.isinf(pair.needed) else int(pair.needed)
+    needed = int(pair.needed) if math.isfinite(pair.needed) else ""
     figures = [f"{value:.6g}" for value in (pair.difference, pair.a12, pair.p, pair.adjusted)]
     return [pair.one, pair.other, pair.problem, *figures, needed]

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evo.compare.analysis import PLAIN, Analysis, Pair, Standing
-from evo.compare.config import ALWAYS
+from evo.compare.analysis import PLAIN, Analysis, Standing
 from evo.compare.outcome import Outcome
+from evo.compare.pairs import Pair
 from evo.compare.statistics import POWER, Interval
+from evo.compare.words import MANY, budget, conclusion, counts, listed, many, percent
 
-__all__ = ["conclusion", "report"]
-
-FEW_SEEDS = 5
-MANY = 10_000
+__all__ = ["conclusion", "many", "report", "standings", "versus_leader"]
 
 
 def report(analysis: Analysis, outcomes: Sequence[Outcome], pictures: Mapping[str, Path], command: str) -> str:
@@ -49,77 +47,6 @@ def report(analysis: Analysis, outcomes: Sequence[Outcome], pictures: Mapping[st
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-# ── in words ──
-
-
-def conclusion(analysis: Analysis) -> str:
-    """The first paragraph: who leads, by how much, who cannot be told from it, and what it would take."""
-    leader, *others = analysis.strategies
-    best = analysis.standings[0]
-    level = analysis.config.significance
-    text = (
-        f"On {many(len(analysis.problems), 'problem')}, with {many(analysis.seeds, 'seed')} each and {budget(analysis)} a run,"
-        f" **{leader}** was best: averaged over its budget, the best kernel it had found so far ran at {percent(best.area.value)} of the"
-        f" best known speed (95 % interval {percent(best.area.low)} to {percent(best.area.high)})."
-    )
-    if best.matched is not None and math.isfinite(best.matched.value):
-        text += f" It needs {counts(best.matched)} evaluations for what {PLAIN} has at the end, on average."
-    pairs = [analysis.pair(leader, other) for other in others]
-    behind = [pair.other for pair in pairs if pair.adjusted < level and pair.difference > 0]
-    unclear = [pair for pair in pairs if pair.other not in behind]
-    if behind:
-        text += f" It was better than {listed(behind)}, beyond chance (p < {level:g} after Holm's correction over all pairs)."
-    if unclear:
-        text += f" These data **cannot tell it from {listed([pair.other for pair in unclear])}**{wanting(unclear)}"
-    text += against_plain(analysis)
-    if analysis.seeds < FEW_SEEDS:
-        text += f" With {many(analysis.seeds, 'seed')} no conclusion is safe; ten to twenty are usual."
-    return text
-
-
-def wanting(unclear: Sequence[Pair]) -> str:
-    """What it would take to tell two strategies apart."""
-    hopeful = [pair for pair in unclear if pair.needed <= MANY]
-    hopeless = [pair.other for pair in unclear if pair.needed > MANY]
-    parts = []
-    if hopeful:
-        seeds = listed([f"{int(pair.needed)} for {pair.other}" for pair in hopeful])
-        parts.append(f"if the differences are as large as they look here, so many seeds each would: {seeds}")
-    if hopeless:
-        parts.append(f"what separates it from {listed(hopeless)} is too small for {MANY} seeds each")
-    return ": " + "; ".join(parts) + "."
-
-
-def against_plain(analysis: Analysis) -> str:
-    """Which strategies did not beat the plain ones that are always in."""
-    plain = [entry.shown for entry in analysis.config.contestants if entry.name in ALWAYS]
-    level = analysis.config.significance
-    failed = []
-    for name in analysis.strategies:
-        if name in plain:
-            continue
-        missed = [other for other in plain if (pair := analysis.pair(name, other)).adjusted >= level or pair.difference <= 0]
-        if missed:
-            failed.append(f"{name} (not shown to beat {listed(missed)})")
-    if not plain or all(name in plain for name in analysis.strategies):
-        return ""
-    if not failed:
-        return f" Every strategy beat {listed(plain)}."
-    return f" Not every strategy is worth its name here: {'; '.join(failed)}."
-
-
-def budget(analysis: Analysis) -> str:
-    given = analysis.config.budget
-    parts = []
-    if given.evaluations is not None:
-        parts.append(many(given.evaluations, "evaluation"))
-    if given.seconds is not None:
-        parts.append(f"{given.seconds:g} seconds")
-    if given.dollars is not None:
-        parts.append(f"{given.dollars:g} dollars")
-    return " or ".join(parts) + (" (whichever comes first)" if len(parts) > 1 else "")
-
-
 # ── tables ──
 
 
@@ -149,13 +76,21 @@ def standing_row(standing: Standing, remeasured: bool, matched: bool) -> list[st
 
 def versus_leader(analysis: Analysis) -> str:
     leader = analysis.strategies[0]
+    level = analysis.config.significance
     rows = []
     for other in analysis.strategies[1:]:
         pair = analysis.pair(leader, other)
-        verdict = f"{leader} is better" if pair.adjusted < analysis.config.significance and pair.difference > 0 else "cannot be told apart"
-        needed = f"> {MANY}" if pair.needed > MANY else str(int(pair.needed))
-        rows.append([other, f"{pair.difference:+.4f}", f"{pair.a12:.2f}", p_value(pair.p), p_value(pair.adjusted), verdict, needed])
-    return table([f"{leader} against", "area", "A12", "p", "p (Holm)", "verdict", "seeds needed"], rows)
+        needed = "" if pair.higher(level) else f"> {MANY}" if pair.needed > MANY else str(int(pair.needed))
+        figures = [f"{pair.difference:+.4f}", f"{pair.a12:.2f}", p_value(pair.p), p_value(pair.adjusted)]
+        rows.append([other, *figures, verdict(pair, level), needed])
+    return table([f"{leader} against", "mean area", "A12", "p", "p (Holm)", "verdict", "seeds needed"], rows)
+
+
+def verdict(pair: Pair, level: float) -> str:
+    higher = pair.higher(level)
+    if higher is None:
+        return "cannot be told apart"
+    return f"{higher} is better" if pair.agrees() else f"{higher} ranks higher"
 
 
 def ranking(analysis: Analysis, pictures: Mapping[str, Path]) -> str:
@@ -230,23 +165,8 @@ def interval(value: Interval, *, signed: bool = False) -> str:
     return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
 
 
-def counts(value: Interval | None) -> str:
-    if value is None:
-        return ""
-    first, low, high = ("never" if math.isinf(each) else f"{each:.0f}" for each in (value.value, value.low, value.high))
-    return f"{first} [{low}, {high}]"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def p_value(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def each_problem(count: int) -> str:
@@ -255,10 +175,6 @@ def each_problem(count: int) -> str:
 
 def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def score_note(analysis: Analysis) -> str:
@@ -290,8 +206,10 @@ SCORE = (
     " up, and every run spends its first evaluation on the plain seed."
 )
 PAIRS = (
-    "Tests are on the area. *A12* is the probability that a run of the leader beats one of the other on the same problem (0.5: no"
-    " difference). *p* is from the rank-sum test stratified by problem (van Elteren), corrected after Holm over all pairs; the level is"
+    "Tests are on the area: on its ranks, so that one run that is far off weighs no more than any other. *mean area* is the difference of"
+    " the means over all runs (the table above has interquartile means). *A12* is the probability that a run of the leader beats one of"
+    " the other on the same problem (0.5: no difference); a verdict follows it, and says *ranks higher* where the means point the other"
+    " way. *p* is from the rank-sum test stratified by problem (van Elteren), corrected after Holm over all pairs; the level is"
     " {significance}. *Seeds needed* would find a difference of the observed size with {power} % probability, whatever the other pairs do"
     " (the level shared out evenly among all pairs). The tests say whether the"
     " strategies differ on *these* problems."

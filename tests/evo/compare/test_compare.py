@@ -247,7 +247,7 @@ def test_the_command_line_writes_the_report_and_json_says_the_same(problems: lis
     file.write_text(f"problems: {json.dumps(problems)}\nstrategies: [map_elites]\nbudget: {{evaluations: 12}}\nseeds: 2\nresamples: 100\n")
     command = [sys.executable, "-m", "evo", "compare", str(file), "-o", str(tmp_path / "out"), "--jobs", "1"]
     plain = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "was best" in plain.stdout and str(tmp_path / "out" / "report.md") in plain.stdout
+    assert "shown to be best" in plain.stdout and str(tmp_path / "out" / "report.md") in plain.stdout
     found = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert {each["strategy"] for each in found["strategies"]} == {"map_elites", *ALWAYS}
 
