@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,7 +51,8 @@ def run(
     from evo.cli.runs import find_run
     from evo.config import load_config
 
-    resolved = load_config(find_config(config), overrides or ())
+    source = find_config(config)
+    resolved = load_config(source, overrides or ())
     if verify_only:
         verify_seed(resolved, json=json)
         return
@@ -58,7 +60,28 @@ def run(
     from evo.warm import elites_of
 
     seeds = elites_of([find_run(each) for each in warm_from or ()], resolved.target.name)
-    search(Run.create(resolved, out, seeds=seeds), plot=not no_plot, json=json)
+    try:
+        created = Run.create(resolved, out, seeds=seeds)
+    except UserError as error:
+        place(error, source, overrides or ())
+        raise
+    search(created, plot=not no_plot, json=json)
+
+
+def place(error: UserError, source: Path, overrides: Sequence[str]) -> None:
+    """Tells an error about a key, found after the config was read, where in the file that key stands (or that `--set` set it)."""
+    if error.key is None or error.file is not None:
+        return
+    from evo.document import read_document
+
+    document = read_document(source)
+    for override in overrides:
+        document.override(override)
+    key = tuple(error.key.split("."))
+    if document.overridden(key):
+        error.found = f"{error.found} (from --set)"
+    else:
+        error.file, error.line = source, document.line(key)
 
 
 def verify_seed(config: Config, *, json: bool) -> None:

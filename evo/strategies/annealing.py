@@ -6,7 +6,6 @@ S. Kirkpatrick, C. D. Gelatt & M. P. Vecchi, "Optimization by Simulated Annealin
 from __future__ import annotations
 
 import math
-from random import Random
 from typing import Annotated
 
 from pydantic import Field
@@ -26,10 +25,11 @@ class Annealing(Walk):
         temperature: at the start and after each kick, in units of the objective (ln of the speedup).
         halving: evaluated steps in which it halves.
         patience: steps without an improvement before the best is kicked and the temperature is back.
+        adaptive: of the two kinds of step, to a neighbour or to any other value, the one that pays is taken more often.
     """
 
-    def __init__(self, *, temperature: Positive = 0.3, halving: Positive = 25.0, patience: Patience = 60) -> None:
-        super().__init__(patience=patience)
+    def __init__(self, *, temperature: Positive = 0.3, halving: Positive = 25.0, patience: Patience = 60, adaptive: bool = False) -> None:
+        super().__init__({"mutate_neighbour": 0.7, "mutate_uniform": 0.3}, patience=patience, adaptive=adaptive)
         self._hottest = temperature
         self._halving = halving
         self._steps = 0
@@ -39,9 +39,6 @@ class Annealing(Walk):
             self._steps = 0
         self._steps += candidate.evaluation is not None
         super().tell(candidate)
-
-    def step(self, rng: Random) -> str:
-        return "mutate_neighbour" if rng.random() < 0.7 else "mutate_uniform"
 
     def accepts(self, gain: float, candidate: Candidate) -> bool:
         assert candidate.kernel is not None

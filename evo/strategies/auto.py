@@ -162,6 +162,7 @@ class Auto(Strategy):
         without: parts to leave out, for ablations: any of `evo.strategies.prospect.PARTS`.
         operators: further operators (those of models, say) with their weights; the surrogate's own weight is 1 unless
             `set_values` is among them. None: the surrogate alone.
+        adaptive: whether operators that pay are chosen more often; matters only where there are further ones.
     """
 
     def __init__(
@@ -169,13 +170,14 @@ class Auto(Strategy):
         *,
         initial: Annotated[int, Field(ge=2)] = 8,
         without: list[str] | None = None,
+        adaptive: bool = True,
         operators: Mapping[str, float] | None = None,
     ) -> None:
         unknown = set(without or ()) - set(PARTS)
         if unknown:
             raise ValueError(f"there is no part {', '.join(sorted(unknown))} to leave out, only {', '.join(PARTS)}")
         self._settings = ProspectSettings(initial=initial, without=frozenset(without or ()))
-        self._operators = OperatorChoice({SURROGATE: 1.0, **(operators or {})}, adaptive=True)
+        self._operators = OperatorChoice({SURROGATE: 1.0, **(operators or {})}, adaptive=adaptive)
         self._families: dict[str, Family] = {}
         self._bandit = Bandit()
         self._latest: deque[float] = deque(maxlen=LATEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from random import Random
+from typing import ClassVar
 
 from archive.candidate import Candidate, Goal
 from operators.base import View
@@ -29,7 +30,12 @@ class Strategy(ABC):
     first tell among them, and every candidate is told exactly once: duplicates and those without a kernel too. On resume
     the same tells are repeated in their order, so what a strategy knows has to come from them, from `view` and from
     `rng` alone. Nothing here may read the clock, another random generator, or a hash order.
+
+    One that has operators to choose among takes `adaptive: bool`; one that has none says in `not_adaptive` why.
     """
+
+    not_adaptive: ClassVar[str] = ""
+    """Why it cannot choose operators by their success; empty where it can, or where nothing is known (a plugin's)."""
 
     @abstractmethod
     def ask(self, view: View, rng: Random) -> Move:

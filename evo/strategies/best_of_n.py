@@ -20,11 +20,12 @@ class BestOfN(Strategy):
     """Every proposal starts from a seed that works, never from what was found.
 
     Args:
+        adaptive: operators that pay are chosen more often; the attempts are then independent in where they start alone.
         operators: weights by operator name; by default half are samples, half change several of the seed's tunables.
     """
 
-    def __init__(self, *, operators: Mapping[str, float] | None = None) -> None:
-        self._variation = Variation(operators or {"sample": 1.0, "mutate_many": 1.0})
+    def __init__(self, *, adaptive: bool = False, operators: Mapping[str, float] | None = None) -> None:
+        self._variation = Variation(operators or {"sample": 1.0, "mutate_many": 1.0}, adaptive=adaptive)
 
     def ask(self, view: View, rng: Random) -> Move:
         seeds = [seed.number for seed in view.seeds if seed.ok] or [seed.number for seed in view.seeds]

@@ -15,12 +15,18 @@ from archive.candidate import Candidate, SetValues
 from archive.kernel import Kernel
 from archive.space import Key
 from archive.values import TunableError, kind_of
+from evo.strategies.bandit import OperatorChoice
 from evo.strategies.base import Move, Strategy
 from evo.strategies.random import sample_of_a_seed
 from evo.strategies.variation import scored
 from operators.base import View
 
 __all__ = ["DifferentialEvolution"]
+
+MUTANT = "set_values"
+"""The operator that carries out the differential mutant."""
+CHILDREN = {MUTANT: 4.0, "mutate_neighbour": 1.0, "mutate_many": 1.0, "crossover": 1.0}
+"""Weights of what a child may be where that is chosen by success."""
 
 
 class Member:
@@ -43,6 +49,8 @@ class DifferentialEvolution(Strategy):
         scale: factor of the difference of two members (F).
         rate: probability that a tunable comes from the mutant (CR).
         pull: factor of the difference to the best.
+        adaptive: the differential mutant shares the children with mutations and crossovers of the target, by what they pay
+            (A. K. Qin, V. L. Huang & P. N. Suganthan, IEEE Trans. Evolutionary Computation 13(2), 2009, with these for their variants).
     """
 
     def __init__(
@@ -52,7 +60,9 @@ class DifferentialEvolution(Strategy):
         scale: Annotated[float, Field(gt=0)] = 0.7,
         rate: Annotated[float, Field(ge=0, le=1)] = 0.6,
         pull: Annotated[float, Field(ge=0)] = 0.5,
+        adaptive: bool = False,
     ) -> None:
+        self._choice = OperatorChoice(CHILDREN if adaptive else {MUTANT: 1.0}, adaptive=adaptive)
         self._size, self._scale, self._rate, self._pull = population, scale, rate, pull
         self._evaluated = 0
         self._members: list[Member] = []
@@ -65,13 +75,18 @@ class DifferentialEvolution(Strategy):
         kin = [member for member in self._members if member.family == target.family]
         if len(kin) < 4:
             return Move("mutate_many", (target.number,))
+        operator = self._choice.choose(rng) if len(self._choice.weights) > 1 else MUTANT
+        if operator == "crossover":
+            return Move(operator, (target.number, rng.choice([member for member in kin if member is not target]).number))
+        if operator is not None and operator != MUTANT:
+            return Move(operator, (target.number,))
         space = view.space(target.kernel)
         key = self._mutant(target, kin, rng)
         near = key if space.legal_key(key) else space.nearest_key(key)
         if near is None or near == target.key or view.seen(target.kernel.with_key(near).id):
             return Move("mutate_many", (target.number,))
         values, old = space.values(near), target.kernel.values
-        return Move("set_values", (target.number,), SetValues({name: value for name, value in values.items() if old[name] != value}))
+        return Move(MUTANT, (target.number,), SetValues({name: value for name, value in values.items() if old[name] != value}))
 
     def _mutant(self, target: Member, kin: list[Member], rng: Random) -> Key:
         best = max(kin, key=lambda member: (member.objective, -member.number))
@@ -92,6 +107,7 @@ class DifferentialEvolution(Strategy):
         return tuple(key)
 
     def tell(self, candidate: Candidate) -> None:
+        self._choice.tell(candidate)
         self._evaluated += candidate.evaluation is not None
         found = scored(candidate)
         if found is None or candidate.kernel is None:

@@ -27,14 +27,12 @@ class IteratedLocalSearch(Walk):
     Args:
         patience: steps without an improvement that count as a local optimum.
         restart: share of kicks that are fresh samples of a seed's space instead of changes of the best.
+        adaptive: of the two kinds of step, to a neighbour or to any other value, the one that pays is taken more often.
     """
 
-    def __init__(self, *, patience: Patience = 20, restart: Share = 0.1) -> None:
-        super().__init__(patience=patience)
+    def __init__(self, *, patience: Patience = 20, restart: Share = 0.1, adaptive: bool = False) -> None:
+        super().__init__({"mutate_neighbour": 0.5, "mutate_uniform": 0.5}, patience=patience, adaptive=adaptive)
         self._restart = restart
-
-    def step(self, rng: Random) -> str:
-        return "mutate_neighbour" if rng.random() < 0.5 else "mutate_uniform"
 
     def accepts(self, gain: float, candidate: Candidate) -> bool:
         return False

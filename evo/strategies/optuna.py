@@ -34,6 +34,8 @@ class OptunaStrategy(Strategy):
         UserError: Optuna is not installed.
     """
 
+    not_adaptive = "Optuna's sampler decides which values are tried, and its one operator, `set_values`, carries that out"
+
     def __init__(self, *, sampler: Literal["tpe", "tpe_multivariate", "random"] = "tpe", startup: int = 10) -> None:
         try:
             import optuna

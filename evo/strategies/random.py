@@ -13,6 +13,8 @@ __all__ = ["RandomStrategy"]
 class RandomStrategy(Strategy):
     """Proposes a uniform sample of the space of a seed that works (of any seed, while none does)."""
 
+    not_adaptive = "its one operator, `sample`, is the whole of it: chosen by success, it would be another strategy"
+
     def ask(self, view: View, rng: Random) -> Move:
         return sample_of_a_seed(view, rng)
 

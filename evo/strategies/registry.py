@@ -136,6 +136,14 @@ def create_strategy(name: str, parameters: Mapping[str, Any], operators: Mapping
     hints = get_type_hints(kind.__init__, include_extras=True)
     known = {p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in signature.parameters.values()}
     takes_operators = known.pop("operators", None) is not None
+    if "adaptive" in parameters and "adaptive" not in known and kind.not_adaptive:
+        raise UserError(
+            f"The strategy `{name}` cannot choose its operators by their success: {kind.not_adaptive}.",
+            key="strategy.adaptive",
+            found=repr(parameters["adaptive"]),
+            expected="no `adaptive`",
+            remedy=f"Remove it, or choose a strategy with several operators: {', '.join(_adaptive_names())}.",
+        )
     for unknown in parameters.keys() - known.keys():
         close = difflib.get_close_matches(unknown, list(known), n=1, cutoff=0.5)
         raise UserError(
@@ -170,3 +178,8 @@ def create_strategy(name: str, parameters: Mapping[str, Any], operators: Mapping
         raise UserError(
             f"The strategy `{name}` cannot be made of these parameters: {error}.", key="strategy", found=repr(dict(parameters))
         ) from error
+
+
+def _adaptive_names() -> list[str]:
+    """The strategies of this package that take `adaptive`."""
+    return [name for name in sorted(BUILT_IN) if "adaptive" in inspect.signature(strategy_class(name)).parameters]

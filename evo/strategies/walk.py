@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from random import Random
 from typing import Annotated
 
 from pydantic import Field
 
 from archive.candidate import Candidate
+from evo.strategies.bandit import OperatorChoice
 from evo.strategies.base import Move, Strategy
 from evo.strategies.random import sample_of_a_seed
 from evo.strategies.variation import Scored, scored
@@ -23,11 +25,14 @@ class Walk(Strategy):
     """Goes from one current solution to a neighbour of it. Where proposals overlap, whatever is told first decides.
 
     Args:
+        steps: weights of the operators (of one parent) that a step may be.
         patience: evaluated steps without an improvement of the current solution before a kick.
+        adaptive: steps that pay are chosen more often.
         spread: samples before the first step; the best of them is the start.
     """
 
-    def __init__(self, *, patience: int, spread: int = 8) -> None:
+    def __init__(self, steps: Mapping[str, float], *, patience: int, adaptive: bool, spread: int = 8) -> None:
+        self._choice = OperatorChoice(steps, adaptive=adaptive)
         self._patience = patience
         self._spread = spread
         self._evaluated = 0
@@ -41,9 +46,12 @@ class Walk(Strategy):
             return sample_of_a_seed(view, rng)
         if self.since >= self._patience:
             return self.kick(self.best[1], view, rng)
-        return Move(self.step(rng), (self.current[1],))
+        step = self._choice.choose(rng, most_parents=1)
+        assert step is not None  # every walk has steps of one parent
+        return Move(step, (self.current[1],))
 
     def tell(self, candidate: Candidate) -> None:
+        self._choice.tell(candidate)
         if candidate.evaluation is None:
             # A draft that is known or none at all: its neighbourhood is nearly used up.
             self.since += 1
@@ -62,10 +70,6 @@ class Walk(Strategy):
             self.since += 1
         if self.best is None or found[0] > self.best[0]:
             self.best = found
-
-    @abstractmethod
-    def step(self, rng: Random) -> str:
-        """The operator of the next step."""
 
     @abstractmethod
     def accepts(self, gain: float, candidate: Candidate) -> bool:

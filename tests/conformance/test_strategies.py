@@ -20,7 +20,7 @@ from evo.errors import UserError
 from evo.randomness import generator
 from evo.state import State
 from evo.strategies.base import Move, Strategy
-from evo.strategies.registry import create_strategy, strategy_names
+from evo.strategies.registry import create_strategy, strategy_class, strategy_names
 from operators.base import Context, operator, operator_class
 
 
@@ -186,3 +186,24 @@ def test_noise_and_results_in_any_order_are_no_hindrance(make: Make, request: py
     summary = make_run(tmp_path / "run", behaviour, strategy=name, deterministic=False, budget={"evaluations": 50}).search(picture=False)
     assert summary.evaluations == 50
     assert summary.speedup is not None and summary.speedup > 4.0
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_it_chooses_operators_by_their_success_or_says_why_it_cannot(name: str) -> None:
+    reason = strategy_class(name).not_adaptive
+    if reason:
+        with pytest.raises(UserError, match="cannot choose its operators by their success") as refused:
+            create_strategy(name, {"adaptive": True})
+        assert reason in refused.value.what and refused.value.key == "strategy.adaptive"
+        assert refused.value.found == "True" and refused.value.expected and "map_elites" in (refused.value.remedy or "")
+        return
+    world = World(create_strategy(name, {"adaptive": True})).search(120)
+    check(world)
+    if name != "auto":  # whose further operators are those that the config names
+        assert len({move.operator for move in world.moves}) > 1
+
+
+def test_auto_shares_its_proposals_out_by_success_among_the_operators_it_is_given() -> None:
+    weights = {"mutate_neighbour": 1.0, "mutate_many": 1.0}
+    world = World(create_strategy("auto", {"adaptive": True}, weights)).search(120)
+    assert len({move.operator for move in world.moves}) > 2

@@ -53,6 +53,17 @@ def test_an_unknown_candidate_says_which_there_are(here: Path, candidate: str, c
     assert "candidates 0 to" in said
 
 
+def test_a_strategy_without_operators_to_choose_among_says_so_with_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("problem: cumsum\nstrategy:\n  name: random\n  adaptive: true\nbudget: {evaluations: 5}\n")
+    said = complaint_of(capsys, "run", str(config), "-o", str(tmp_path / "out"))
+    assert f"{config}:4" in said and "strategy.adaptive" in said and "is the whole of it" in said and "remedy:" in said
+    said = complaint_of(capsys, "run", str(config), "-o", str(tmp_path / "out"), "--set", "strategy.adaptive=false")
+    assert "False (from --set)" in said and str(config) not in said
+
+
 def test_an_unknown_experiment_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
     said = complaint_of(capsys, "run", "sofmax")
     assert all(name in said for name in ("layernorm", "matmul", "softmax", "transpose"))

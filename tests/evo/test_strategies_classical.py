@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -184,11 +185,21 @@ def test_a_parent_without_new_neighbours_is_changed_in_several_places() -> None:
     assert len({variation.move(2, lambda: None, Random(seed)).operator for seed in range(20)}) == 2
 
 
-@pytest.mark.parametrize("name", ["map_elites", "genetic", "islands", "beam", "mcts", "novelty", "greedy", "cvt_map_elites", "nsga2"])
-def test_any_of_them_can_choose_operators_by_their_success(tmp_path, name: str) -> None:
-    strategy = {"name": name, "adaptive": True}
-    used = Counter(candidate.proposal.operator for candidate in searched(tmp_path, strategy, 60))
-    assert len(used) > 2
+def test_annealing_takes_the_step_that_pays_when_it_is_adaptive() -> None:
+    taken = {}
+    for adaptive in (True, False):
+        search = Annealing(adaptive=adaptive, patience=1000)
+        for number in range(120):  # a uniform change enters the archive each time, a neighbour never
+            child = told(number, 0.0, (0,), ("mutate_uniform", "mutate_neighbour")[number % 2])
+            search.tell(replace(child, status=AddStatus.IMPROVE if number % 2 == 0 else AddStatus.REJECT))
+        taken[adaptive] = Counter(search.ask(NoView(), Random(seed)).operator for seed in range(400))["mutate_uniform"]
+    assert taken[True] > 300 > 150 > taken[False]
+
+
+def test_an_adaptive_differential_evolution_has_more_children_than_the_mutant(tmp_path) -> None:
+    candidates = searched(tmp_path, {"name": "differential_evolution", "population": 8, "adaptive": True}, 60)
+    used = Counter(candidate.proposal.operator for candidate in candidates)
+    assert {"set_values", "mutate_neighbour", "crossover"} <= set(used)
 
 
 def test_optuna_that_is_not_installed_is_said_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
