@@ -15,12 +15,12 @@ from evo.compare.matching import curves_of, matching
 from evo.compare.outcome import Outcome
 from evo.compare.pairs import Pair, overall_pairs, problem_pairs
 from evo.compare.reference import Reference
+from evo.compare.scores import Scores, score_table
 from evo.compare.statistics import (
     Friedman,
     Interval,
     friedman,
     interquartile_mean,
-    resampled_weights,
     stratified_bootstrap,
 )
 
@@ -44,7 +44,7 @@ class Standing:
     found: tuple[Interval, ...]
     """At each checkpoint: mean over problems of the mean over seeds."""
     score: Interval | None
-    """Performance score, mean over problems; None where a problem's distribution is not known."""
+    """Performance score, mean over the problems that have one; None where none has."""
     reached: tuple[float, ...]
     """Share of runs that reached each target."""
     qd: float | None
@@ -70,16 +70,13 @@ class Analysis:
     references: dict[str, Reference]
     areas: Floats
     """(problems, strategies, seeds)."""
-    scores: Floats
-    """(problems, strategies) performance score; NaN where not known."""
+    scores: Scores
     found: Floats
     """(problems, strategies, checkpoints) mean over seeds."""
     standings: tuple[Standing, ...]
     overall: tuple[Pair, ...]
     by_problem: tuple[Pair, ...]
     ranks: Friedman | None
-    partial: tuple[str, ...]
-    """Problems whose runs ended before the performance score's cutoff."""
 
     def pair(self, one: str, other: str) -> Pair:
         """The overall comparison of two strategies, the first one first."""
@@ -112,14 +109,12 @@ def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict
     found = np.stack([table(lambda run, known, b=b: metrics.found_at(run, known, b)) for b in checkpoints], axis=-1)
     areas, found = areas[:, order], found[:, order]
     rng = np.random.default_rng(SEED)
-    scores, samples, partial = score_table(config, problems, strategies, runs, references, rng)
-    standings = tuple(
-        standing(config, index, name, areas, found, scores, samples, runs, references, rng) for index, name in enumerate(strategies)
-    )
+    scores = score_table(config, problems, strategies, runs, references, rng)
+    standings = tuple(standing(config, index, name, areas, found, scores, runs, references, rng) for index, name in enumerate(strategies))
     return Analysis(
         config, problems, strategies, len(config.seed_list), axis, budget, checkpoints, references, areas, scores, found.mean(axis=2),
         standings, overall_pairs(config, strategies, areas), problem_pairs(config, problems, strategies, areas),
-        friedman(areas.mean(axis=2), config.significance), partial,
+        friedman(areas.mean(axis=2), config.significance),
     )  # fmt: skip
 
 
@@ -131,55 +126,19 @@ def checkpoints_of(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[
     return tuple(sorted({max(1, round(most / part)) for part in (16, 8, 4, 2, 1)}))
 
 
-def score_table(
-    config: CompareConfig,
-    problems: Sequence[str],
-    strategies: Sequence[str],
-    runs: dict[tuple[str, str, int], Outcome],
-    references: dict[str, Reference],
-    rng: np.random.Generator,
-) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Performance scores (problems, strategies), bootstrap resamples of them (…, resamples), and problems that end too early."""
-    scores = np.full((len(problems), len(strategies)), np.nan)
-    samples = np.full((len(problems), len(strategies), config.resamples), np.nan)
-    partial = []
-    for row, problem in enumerate(problems):
-        known = references[problem].objectives
-        if known is None:
-            continue
-        times = np.exp(-known[::-1])  # in units of the baseline's time
-        mine = [[runs[problem, name, seed] for seed in config.seed_list] for name in strategies]
-        longest = max(len(run.objective) for each in mine for run in each)
-        points = metrics.score_points(times, longest)
-        if points[-1] < metrics.score_cutoff(times) or longest < metrics.score_cutoff(times):
-            partial.append(problem)
-        for column, each in enumerate(mine):
-            curves = [np.exp(-metrics.best_so_far(run.objective)) for run in each]
-            ranks = metrics.score_ranks(times, curves, points)
-            scores[row, column] = metrics.performance_score(times, ranks, points)[0]
-            weights = resampled_weights(len(each), config.resamples, rng)
-            samples[row, column] = metrics.performance_score(times, ranks, points, weights)
-    return scores, samples, tuple(partial)
-
-
 def standing(
     config: CompareConfig,
     index: int,
     name: str,
     areas: Floats,
     found: Floats,
-    scores: Floats,
-    samples: Floats,
+    scores: Scores,
     runs: dict[tuple[str, str, int], Outcome],
     references: dict[str, Reference],
     rng: np.random.Generator,
 ) -> Standing:
     mine = [(run, references[run.problem]) for run in runs.values() if run.strategy == name]
     quantiles = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    score = None
-    if not np.isnan(scores[:, index]).any():
-        low, high = np.quantile(samples[:, index].mean(axis=0), quantiles)
-        score = Interval(float(scores[:, index].mean()), float(low), float(high))
     at = []
     seeds = found.shape[2]
     drawn = rng.integers(0, seeds, (config.resamples, found.shape[0], seeds))
@@ -192,14 +151,14 @@ def standing(
         name,
         stratified_bootstrap(areas[:, index], config.resamples, CONFIDENCE, rng),
         tuple(at),
-        score,
+        scores.mean(index, CONFIDENCE),
         tuple(
             float(np.mean([math.isfinite(metrics.evaluations_to(run, known, target)) for run, known in mine])) for target in config.targets
         ),
         _defined_mean([metrics.qd_score(run.elites, known) for run, known in mine]),
         float(np.mean([metrics.coverage(run.elites, known) for run, known in mine])),
         matched(config, name, runs, references, rng),
-        _defined_mean([metrics.qd_score(elites, known) for elites, known in fresh]),
+        _defined_mean([metrics.qd_score(elites, known, remeasured=True) for elites, known in fresh]),
         float(np.mean([metrics.coverage(elites, known) for elites, known in fresh])) if fresh else None,
     )
 

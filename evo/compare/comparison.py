@@ -83,7 +83,7 @@ def compare(
 
 def references_of(config: CompareConfig, outcomes: list[Outcome]) -> dict[str, Reference]:
     return {
-        entry.label: recorded_reference(entry, config.archive) if entry.recorded else measured_reference(entry, outcomes)
+        entry.label: recorded_reference(entry, config.archive) if entry.recorded else measured_reference(entry, outcomes, config.archive)
         for entry in config.problems
     }
 

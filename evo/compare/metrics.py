@@ -12,7 +12,7 @@ All of them are functions of one run's best-so-far, or of the best-so-fars of al
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,10 +109,13 @@ def random_search(times: Floats, evaluations: NDArray[np.intp]) -> Floats:
 
 
 def score_points(times: Floats, longest: int, points: int = 200) -> NDArray[np.intp]:
-    """The numbers of evaluations at which the score compares: evenly up to the cutoff, as far as there are curves."""
+    """The numbers of evaluations at which the score compares: evenly up to the cutoff, and no further than the runs go.
+
+    Beyond a run's end an ideal random search would go on where the run cannot: however good, it would fall behind.
+    """
     end = max(2, score_cutoff(times))
     grid = sorted({max(1, round(1 + (end - 1) * k / (points - 1))) for k in range(points)})
-    return np.array([point for point in grid if point <= max(longest, 400)] or [1], dtype=np.intp)
+    return np.array([point for point in grid if point <= longest] or [1], dtype=np.intp)
 
 
 def score_ranks(times: Floats, found: Sequence[Floats], points: NDArray[np.intp]) -> Floats:
@@ -135,13 +138,16 @@ def performance_score(times: Floats, ranks: Floats, points: NDArray[np.intp], we
         weights: (k, runs) k ways to weigh the runs, each row summing to 1 (for a bootstrap); all alike by default.
 
     Returns:
-        (k,) scores; k = 1 without weights.
+        (k,) scores; k = 1 without weights. NaN where an ideal random search has the optimum from the first point on, as in spaces
+        of a handful of configurations: nothing is left to be better at.
     """
     weights = np.full((1, len(ranks)), 1 / len(ranks)) if weights is None else weights
     mean = np.rint(weights @ ranks).astype(np.intp)
     expected = random_search(times, points)
     room = expected - times[0]
     usable = room > 0
+    if not usable.any():
+        return np.full(len(weights), np.nan)
     gained = (expected - times[mean])[:, usable] / room[usable]
     scores: Floats = gained.mean(axis=1)
     return scores
@@ -150,15 +156,18 @@ def performance_score(times: Floats, ranks: Floats, points: NDArray[np.intp], we
 # ── quality and diversity ──
 
 
-def qd_score(elites: dict[str, float], reference: Reference) -> float:
+def qd_score(elites: Mapping[str, float], reference: Reference, *, remeasured: bool = False) -> float:
     """Sum over cells of the elites' objectives above 0, as a share of the most that is known to be possible (0..1).
 
     NaN where that is 0, because nothing that is known beats the baseline: there is nothing to have a share of.
+
+    Args:
+        remeasured: whether these objectives were measured afresh; they are a share of the best that was measured so.
     """
-    most = reference.qd_optimum
+    most = reference.qd_remeasured_optimum if remeasured else reference.qd_optimum
     return math.fsum(max(0.0, objective) for objective in elites.values()) / most if most > 0 else math.nan
 
 
-def coverage(elites: dict[str, float], reference: Reference) -> float:
+def coverage(elites: Mapping[str, float], reference: Reference) -> float:
     """Filled cells as a share of those that are known to be reachable (0..1)."""
     return len(elites) / len(reference.cells) if reference.cells else 0.0

@@ -17,6 +17,9 @@ from evo.compare.words import MANY, budget, conclusion, counts, listed, many, pe
 
 __all__ = ["conclusion", "many", "report", "standings", "versus_leader"]
 
+COARSE = 20
+"""Evaluations of the score's range below which it says little."""
+
 
 def report(analysis: Analysis, outcomes: Sequence[Outcome], pictures: Mapping[str, Path], command: str) -> str:
     """Markdown. The same runs give the same text."""
@@ -178,10 +181,31 @@ def times(count: int) -> str:
 
 
 def score_note(analysis: Analysis) -> str:
-    if analysis.standings[0].score is None:
-        return ""
-    short = f" The runs are shorter than that on {listed(analysis.partial)}, where it covers what there is." if analysis.partial else ""
-    return SCORE + short
+    """What the score is, over how much, and on which problems there is none and why."""
+    scores = analysis.scores
+    without = [
+        f"on {listed(names)}, {why}"
+        for names, why in (
+            (scores.trivial, "where an ideal random search has the best at once"),
+            (scores.measured, "where the times of all configurations are not known"),
+        )
+        if names
+    ]
+    if not scores.cutoffs:
+        return f"\n- No **score**: there is none {'; nor '.join(without)}." if scores.trivial else ""
+    text = SCORE
+    short = [f"{count} on {problem}" for problem, count in scores.cutoffs.items() if count < COARSE]
+    if short:
+        text += f" So it is here: {many_evaluations(short)}."
+    if scores.partial:
+        text += f" The runs are shorter than that on {listed(scores.partial)}, where it ends with them."
+    if without:
+        text += f" There is none {'; nor '.join(without)}."
+    return text
+
+
+def many_evaluations(short: Sequence[str]) -> str:
+    return listed([f"{short[0].replace(' on ', ' evaluations on ', 1)}", *short[1:]])
 
 
 OVERALL = (
@@ -201,9 +225,9 @@ STANDING_NOTES = (
 )
 SCORE = (
     "\n- **score**: the autotuning community's performance score (Willemsen et al. 2024): 0 is an ideal random search, 1 the optimum"
-    " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best. It is rough"
-    " where that is a handful of evaluations, and a real random search may well lie below 0: ranks are averaged before times are looked"
-    " up, and every run spends its first evaluation on the plain seed."
+    " at once, over the evaluations that an ideal random search needs to come 95 % of the way from the median to the best. A real random"
+    " search may well lie below 0: ranks are averaged before times are looked up, and every run spends its first evaluation on the plain"
+    " seed. It is rough where it goes over a handful of evaluations."
 )
 PAIRS = (
     "Tests are on the area: on its ranks, so that one run that is far off weighs no more than any other. *mean area* is the difference of"

@@ -41,7 +41,7 @@ def conclusion(analysis: Analysis) -> str:
     if higher:
         text += f" It ranks higher than {listed(higher)}, {beyond(level)}, though not by the mean: a few of its runs are far behind."
     if ahead:
-        text += f" Yet {listed([pair.other for pair in ahead])} {ranks(ahead)} higher, {beyond(level)}: a run there mostly beats one of its."
+        text += f" Yet {listed([pair.other for pair in ahead])} {ranks(ahead)} higher, {beyond(level)}: most runs there beat most of its."
     if unclear:
         text += f" These data **cannot tell it from {listed([pair.other for pair in unclear])}**{wanting(unclear)}"
     text += against_plain(analysis)

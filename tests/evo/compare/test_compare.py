@@ -209,6 +209,24 @@ def test_a_strategy_that_is_clearly_better_is_said_to_be_and_twins_are_not(probl
     assert "How to make this again" in text and "evo compare" in text
 
 
+@pytest.mark.filterwarnings("error")
+def test_problems_too_small_for_a_score_are_named_and_the_others_keep_theirs(problems: list[str], tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny.csv"
+    tiny.write_text("A,B,status,time_ms,cost_ms\n1,1,ok,2.0,5\n1,2,ok,1.0,5\n2,1,compile,,5\n")
+    little = tmp_path / "little.csv"
+    little.write_text("A,B,status,time_ms,cost_ms\n" + "".join(f"{a},{b},ok,{1 + a + 4 * b},5\n" for a in range(4) for b in range(3)))
+    both = compare(config([problems[0], str(little), str(tiny)]), tmp_path / "both").analysis
+    alone = compare(config([problems[0], str(little)]), tmp_path / "alone").analysis
+    assert both.scores.trivial == ("tiny",) and both.scores.cutoffs == {"space0": 37, "little": 6} and both.scores.partial == ("space0",)
+    text = (tmp_path / "both" / "report.md").read_text()
+    assert "score (95 %)" in text and "There is none on tiny, where an ideal random search has the best at once." in text
+    assert "6 evaluations on little." in text and "shorter than that on space0," in text
+    means = {standing.strategy: standing.score.value for standing in alone.standings if standing.score}
+    assert {standing.strategy: standing.score and standing.score.value for standing in both.standings} == pytest.approx(means)
+    lone = compare(config([str(tiny)]), tmp_path / "lone")
+    assert "score (95 %)" not in lone.report.read_text() and "No **score**: there is none on tiny" in lone.report.read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "key", "words"),
     [

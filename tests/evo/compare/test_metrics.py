@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from dataclasses import replace
 
@@ -11,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo.compare import metrics
+from evo.compare.config import ProblemEntry
+from evo.compare.curves import curves_csv
 from evo.compare.matching import curves_of, matching
 from evo.compare.outcome import Outcome
-from evo.compare.reference import Reference
+from evo.compare.reference import Reference, measured_reference
+from evo.config import ArchiveSection
 
 
 def outcome(*speedups: float | None, seconds: list[float] | None = None, cells: list[str] | None = None) -> Outcome:
@@ -69,6 +74,30 @@ def test_where_nothing_beats_the_baseline_there_is_no_quality_to_have_a_share_of
     assert metrics.coverage({"0": -0.1}, known) == 0.5
 
 
+def measured(elites: dict[str, float], remeasured: dict[str, float] | None, *speedups: float) -> Outcome:
+    run = outcome(*speedups, cells=[str(index) for index in range(len(speedups))])
+    return replace(run, elites=elites, remeasured=remeasured)
+
+
+@pytest.mark.parametrize(
+    "fresh",
+    [{"0": 0.7}, {}, None, {"0": 1.5, "1": 0.9}],
+    ids=["one failed when measured afresh", "all failed", "none was measured afresh", "measured better"],
+)
+def test_shares_of_a_measured_problem_are_never_above_one(fresh: dict[str, float] | None) -> None:
+    runs = [measured({"0": 1.0, "1": 0.9}, fresh, math.e, math.exp(0.9)), measured({"1": 0.2}, None if fresh is None else {}, 1.0, 1.2)]
+    known = measured_reference(ProblemEntry(problem="p"), runs, ArchiveSection())
+    assert metrics.qd_score(runs[0].elites, known) == pytest.approx(1.0) and metrics.coverage(runs[0].elites, known) == 1.0
+    assert metrics.qd_score(runs[1].elites, known) == pytest.approx(0.2 / 1.9) and metrics.coverage(runs[1].elites, known) == 0.5
+    for run in runs if fresh else ():
+        assert run.remeasured is not None
+        assert 0 <= metrics.qd_score(run.remeasured, known, remeasured=True) <= 1.0 and metrics.coverage(run.remeasured, known) <= 1.0
+    if fresh == {}:
+        assert math.isnan(metrics.qd_score({}, known, remeasured=True)) and metrics.coverage({}, known) == 0.0
+    curves = list(csv.DictReader(io.StringIO(curves_csv(runs, {"p": known}).decode())))
+    assert max(float(row["qd_score"]) for row in curves) <= 1.0
+
+
 # ── performance score ──
 
 # Times and curves as made below; the expected figures are what the community's definition gives on them in an independent
@@ -121,6 +150,38 @@ def test_the_optimum_at_once_scores_one_and_ideal_random_search_zero() -> None:
     assert metrics.performance_score(times, at_once, points)[0] == pytest.approx(1.0)
     random = metrics.score_ranks(times, [metrics.random_search(times, np.arange(1, 401))], points)
     assert metrics.performance_score(times, random, points)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@given(st.integers(1, 400), st.integers(2, 300), st.integers(0, 50))
+def test_ideal_random_search_scores_zero_however_long_it_goes_on(length: int, configurations: int, seed: int) -> None:
+    times = np.sort(np.random.default_rng(seed).lognormal(0, 0.5, configurations))
+    curve = metrics.random_search(times, np.arange(1, length + 1))
+    points = metrics.score_points(times, length)
+    score = metrics.performance_score(times, metrics.score_ranks(times, [curve], points), points)[0]
+    assert points[-1] <= max(1, length) and (score == pytest.approx(0.0, abs=1e-12) or math.isnan(score))
+
+
+@pytest.mark.parametrize("length", [10, 25, 100, 400])
+def test_random_searches_score_about_zero_together_at_every_length_of_their_budget(length: int) -> None:
+    rng = np.random.default_rng(1)
+    times = 1 + np.linspace(0, 1, 3000)  # all apart, and evenly: the time of a mean rank is the mean time
+    runs = [np.minimum.accumulate(rng.permutation(times)[:length]) for _ in range(400)]
+    points = metrics.score_points(times, length)
+    assert metrics.performance_score(times, metrics.score_ranks(times, runs, points), points)[0] == pytest.approx(0.0, abs=0.06)
+
+
+def test_a_budget_beyond_the_cutoff_changes_no_score() -> None:
+    times = np.array(space())
+    assert [metrics.score_points(times, longest).tolist() for longest in (15, 25, 400, 9999)] == [list(range(1, 16))] * 4
+
+
+@pytest.mark.parametrize("times", [[1.0], [1.0, 1.0, 1.0], [1.0, 2.0]])
+@pytest.mark.filterwarnings("error")
+def test_where_random_search_has_the_best_at_once_there_is_no_score_and_no_warning(times: list[float]) -> None:
+    known = np.array(times)
+    points = metrics.score_points(known, 10)
+    score = metrics.performance_score(known, metrics.score_ranks(known, [np.array(times[:1])], points), points, np.ones((5, 1)))
+    assert np.isnan(score).all() and len(score) == 5
 
 
 def test_matching_is_where_the_mean_curve_reaches_the_others_end() -> None:
