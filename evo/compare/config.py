@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from evo.config import ArchiveSection, Count, EvaluationSection, Positive, Section, StrategySection, TargetSection, explain
 from evo.document import Document, read_document
@@ -112,7 +113,11 @@ class CompareConfig(Section):
     )
     seeds: Count | tuple[int, ...] = Field(default=10, description="How many seeds (0, 1, …), or a list of them.")
     budget: CompareBudget = Field(description="What each run may spend.")
-    checkpoints: tuple[Count, ...] = Field(default=(), description="Evaluations at which best/found is tabulated; by default five.")
+    checkpoints: tuple[Count, ...] = Field(
+        default=(),
+        description="Evaluations at which best/found is tabulated; by default five. A budget of seconds or dollars is tabulated at a"
+        " quarter, a half and all of it instead.",
+    )
     targets: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(0.9, 0.95, 0.99), description="Shares of the best known speed for the ECDF of evaluations to target."
     )
@@ -140,6 +145,15 @@ class CompareConfig(Section):
         if isinstance(seeds, tuple) and (not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0):
             raise ValueError("seeds are distinct whole numbers from 0, at least one")
         return seeds
+
+    @field_validator("controls")
+    @classmethod
+    def _somebody(
+        cls, controls: tuple[Literal["random", "best_of_n"], ...], others: ValidationInfo
+    ) -> tuple[Literal["random", "best_of_n"], ...]:
+        if not controls and others.data.get("strategies") == ():
+            raise PydanticCustomError("nobody", "at least one strategy, here or in `strategies`")
+        return controls
 
     @model_validator(mode="after")
     def _apart(self) -> CompareConfig:

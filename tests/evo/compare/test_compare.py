@@ -238,6 +238,7 @@ def test_problems_too_small_for_a_score_are_named_and_the_others_keep_theirs(pro
         ({"problems": ["softmax"]}, None, "measured"),
         ({"seeds": []}, "seeds", "at least one"),
         ({"sede": 3}, "sede", "not a key"),
+        ({"strategies": [], "controls": []}, "controls", "at least one strategy, here or in `strategies`"),
     ],
 )
 def test_mistakes_in_the_config_are_explained(
@@ -249,6 +250,13 @@ def test_mistakes_in_the_config_are_explained(
     assert known is not None and words in str(known)
     assert key is None or known.key == key
     assert not (tmp_path / "out" / "runs.jsonl").exists()
+
+
+def test_a_comparison_of_nobody_is_a_mistake_with_a_remedy_and_one_of_the_controls_alone_is_none(problems: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        config(problems, strategies=[], controls=[])
+    assert caught.value.found == "[]" and caught.value.expected is not None and caught.value.remedy is not None
+    assert [entry.shown for entry in config(problems, strategies=[], controls=["random"]).contestants] == ["random"]
 
 
 def test_a_file_is_read_with_its_own_folder_and_overrides(problems: list[str], tmp_path: Path) -> None:
