@@ -181,7 +181,7 @@ class MeasuringEvaluator:
         canary += time.perf_counter() - begin
         drift = before.drift(after)
         statistics = time.perf_counter()
-        facts = self._achieved(samples) | {"canary_drift": drift}
+        facts = self._achieved(samples) | _accuracy(lane) | {"canary_drift": drift}
         summary = stats.summarise(samples)
         done = time.perf_counter()
         cost = {**prepared.cost, **sitting.cost, "canary": canary, "statistics": done - statistics}
@@ -279,11 +279,13 @@ class MeasuringEvaluator:
                     sitting.seat(name, self.target.program(self._artifact(one)))
                 self.station.seat_baseline(sitting)
                 timed = settle_rounds(sitting, self._cases, (KERNEL, INCUMBENT), self.baseline, **self._enough())
+                errors = {name: _accuracy(sitting.lane(name)) for name in prepared}
             except Refused as refused:
                 return self._walkover(prepared, refused, dict(sitting.cost))
         cost, samples = {**sitting.cost, "measure": time.perf_counter() - wall}, timed.samples
+        facts = {name: self._achieved(samples[name]) | errors[name] for name in prepared}
         evaluations = {
-            name: self._evaluation(one, Outcome.OK, (), cost, samples[name], stats.summarise(samples[name]), self._achieved(samples[name]))
+            name: self._evaluation(one, Outcome.OK, (), cost, samples[name], stats.summarise(samples[name]), facts[name])
             for name, one in prepared.items()
         }
         advantage = stats.summarise(timed.duel)
@@ -308,6 +310,11 @@ def _after(first: Evaluation, second: Evaluation) -> Evaluation:
     """The second measurement of one kernel, at the cost of both (what was spent before either, on the build, is in each)."""
     spent = {name: first.cost.get(name, 0.0) + second.cost.get(name, 0.0) for name in {**first.cost, **second.cost} if name not in BEFORE}
     return replace(second, cost={**second.cost, **spent})
+
+
+def _accuracy(lane: Any) -> dict[str, Value]:
+    """`error` (`fitness.verify.Verdict`), the largest over all calls that were checked; nothing where the device does not tell it."""
+    return {} if lane.error is None else {"error": lane.error}
 
 
 def _circumstantial(evaluation: Evaluation) -> bool:

@@ -26,7 +26,7 @@ from fitness.referee import Call, Referee, Runner, RunnerFailure
 from fitness.slot_pool import SlotPool
 from fitness.slots import Slot
 from fitness.verdicts import out_of_memory
-from fitness.verify import agree, judge
+from fitness.verify import agree, examine
 
 __all__ = ["Lane", "Refused", "Sitting"]
 
@@ -66,6 +66,8 @@ class Lane:
     turn: int = 0
     workspace: int = 0
     """Bytes that it asked for through workspace(), over all its slots."""
+    error: float = 0.0
+    """Largest error of an element so far, as a share of what is allowed (`fitness.verify.Verdict`)."""
 
 
 class Sitting:
@@ -131,7 +133,7 @@ class Sitting:
             for lane in left.values():
                 lane.runner.close()
             for name, lane in left.items():
-                self.seat(name, lane.program, judged=lane.judged)
+                self.seat(name, lane.program, judged=lane.judged).error = lane.error
         finally:
             for name, heir in ((one, other), (other, one)):
                 slots = left[name].inherited | left[name].slots
@@ -229,9 +231,10 @@ class Sitting:
             broken = slot.guards_broken()
             if broken is not None:
                 raise Refused(lane.name, Outcome.REJECTED, _placed(broken, case.label, case.distribution))
-            wrong = judge(self._problem, case, slot.outputs)
-            if wrong is not None:
-                raise Refused(lane.name, Outcome.WRONG, wrong)
+            verdict = examine(self._problem, case, slot.outputs)
+            if verdict.wrong is not None:
+                raise Refused(lane.name, Outcome.WRONG, verdict.wrong)
+            lane.error = max(lane.error, verdict.error)
             self.cost["checked"] += sum(array.nbytes for array in slot.outputs)
         lane.seen.add(case.number)
         self.cost["check"] += time.perf_counter() - returned

@@ -29,7 +29,7 @@ from fitness.inputs import Case
 from fitness.native import NativeLibrary, library
 from fitness.problem import COMPUTE_DTYPES, Problem, Sizes
 
-__all__ = ["Limits", "agree", "judge", "limits"]
+__all__ = ["Limits", "Verdict", "agree", "examine", "judge", "limits"]
 
 Array = NDArray[Any]
 
@@ -49,6 +49,17 @@ class Limits:
     """Root mean square of the error relative to that of the reference; None where s alone decides."""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look at a case's outputs found."""
+
+    wrong: Diagnostic | None
+    """None when every output is right."""
+    error: float
+    """Largest s of an element as a share of its limit, over the outputs that were looked at: 1 is as far off as is allowed, integers
+    are 0 off."""
+
+
 def limits(problem: Problem, sizes: Sizes, distribution: str, output: Argument) -> Limits:
     """Limits for one float output: those of the coarser of its own format and the declared compute dtype."""
     precision = problem.compute_dtype
@@ -63,21 +74,30 @@ def limits(problem: Problem, sizes: Sizes, distribution: str, output: Argument) 
 
 
 def judge(problem: Problem, case: Case, outputs: Sequence[Array]) -> Diagnostic | None:
-    """None when every output of the case is right, else the finding about the first that is not.
+    """None when every output of the case is right, else the finding about the first that is not; see `examine`."""
+    return examine(problem, case, outputs).wrong
+
+
+def examine(problem: Problem, case: Case, outputs: Sequence[Array]) -> Verdict:
+    """Looks at the outputs in turn, up to the first that is wrong. The error comes with the verdict, at no cost of its own.
 
     Args:
         outputs: in ABI order; read only. Memory that another process could still write must be frozen by the caller.
     """
     if len(outputs) != len(problem.outputs):
-        return Diagnostic("verify", "wrong_layout", f"{len(outputs)} outputs; {len(problem.outputs)} are expected")
+        return Verdict(Diagnostic("verify", "wrong_layout", f"{len(outputs)} outputs; {len(problem.outputs)} are expected"), 0.0)
     native = library()
+    largest = 0.0
     for position, (argument, got) in enumerate(zip(problem.outputs, outputs, strict=True)):
-        wrong = _layout(argument, case.sizes, got) or (
-            _floats(problem, case, position, got, native) if argument.is_float else _exact(case, position, argument, got, native)
-        )
+        wrong = _layout(argument, case.sizes, got)
+        if wrong is None and argument.is_float:
+            verdict = _floats(problem, case, position, got, native)
+            wrong, largest = verdict.wrong, max(largest, verdict.error)
+        elif wrong is None:
+            wrong = _exact(case, position, argument, got, native)
         if wrong is not None:
-            return wrong
-    return None
+            return Verdict(wrong, largest)
+    return Verdict(None, largest)
 
 
 def agree(problem: Problem, case: Case, first: Sequence[Array], second: Sequence[Array]) -> Diagnostic | None:
@@ -91,7 +111,7 @@ def agree(problem: Problem, case: Case, first: Sequence[Array], second: Sequence
         if count == 0:
             continue
         if argument.is_float and not problem.deterministic:
-            wrong = _floats(problem, case, position, other, native)
+            wrong = _floats(problem, case, position, other, native).wrong
             if wrong is None:
                 continue
         where = tuple(map(int, np.unravel_index(index, one.shape)))
@@ -119,7 +139,7 @@ def _exact(case: Case, position: int, argument: Argument, got: Array, native: Na
     return None if count == 0 else diagnose.wrong_integers(case, position, got, count, first)
 
 
-def _floats(problem: Problem, case: Case, position: int, got: Array, native: NativeLibrary) -> Diagnostic | None:
+def _floats(problem: Problem, case: Case, position: int, got: Array, native: NativeLibrary) -> Verdict:
     allowed = limits(problem, case.sizes, case.distribution, problem.outputs[position])
     expected = case.expected[position]
     values = got.astype(np.float32) if got.dtype == np.float16 else got
@@ -130,10 +150,11 @@ def _floats(problem: Problem, case: Case, position: int, got: Array, native: Nat
             break
         comparison = native.compare(values, expected, case.half_rms[position], getattr(case, slack)[position], allowed.s)
         right = comparison.beyond == 0 and _r_holds(comparison.sum_e2, case, position, allowed)
+    error = comparison.max_s / allowed.s
     if right:
-        return None
+        return Verdict(None, error)
     r = _r(comparison.sum_e2, case, position)
-    return diagnose.wrong_floats(case, position, got, comparison, s_limit=allowed.s, r=r, r_limit=allowed.r)
+    return Verdict(diagnose.wrong_floats(case, position, got, comparison, s_limit=allowed.s, r=r, r_limit=allowed.r), error)
 
 
 def _r(sum_e2: float, case: Case, position: int) -> float:

@@ -22,7 +22,7 @@ __all__ = ["candidate_json", "print_candidate"]
 
 Axes = Sequence[tuple[str, tuple[str, ...]]]
 
-MEANT = {"roofline_share": " of the fastest way to move the bytes or of FMA peak, whichever takes longer"}
+MEANT = {"roofline_share": " of the fastest way to move the bytes or of FMA peak, whichever takes longer", "error": " of the tolerance"}
 """What is said beside a number of the profile."""
 
 

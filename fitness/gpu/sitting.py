@@ -74,6 +74,8 @@ class GpuLane:
     steady: set[str] = field(default_factory=set)
     """Shapes whose pace comes from gated batches."""
     expiries: int = 0
+    error: float | None = None
+    """Never told: the device answers whether a batch is right, for all its cases in one transfer, not how far off it is."""
 
     @property
     def gated(self) -> bool:

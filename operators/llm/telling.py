@@ -23,7 +23,9 @@ LONGEST_DIFF = 60
 """Lines."""
 LOOKED_AT = 2000
 """Candidates that are searched, newest first, for what was tried from a kernel."""
-UNTOLD = {"seconds", "canary_drift", "roofline_share_best", "roofline_share", "bandwidth", "flop_rate", "code_bytes", "indirect_jumps"}
+UNTOLD = {
+    "seconds", "error", "canary_drift", "roofline_share_best", "roofline_share", "bandwidth", "flop_rate", "code_bytes", "indirect_jumps",
+}  # fmt: skip
 """Profile fields that are said otherwise, or say nothing to the reader."""
 NEAR_ROOFLINE = 0.8
 

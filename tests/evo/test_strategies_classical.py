@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from dataclasses import replace
@@ -155,6 +156,31 @@ def test_nsga2_keeps_the_front_of_speed_against_size() -> None:
         search.tell(told(number, 0.9 - number / 100, code_bytes=40.0 + number))
     kept = {member.number for member in search.population}
     assert set(front) <= kept and len(kept) == 6
+
+
+def test_nsga2_refuses_a_field_that_nothing_tells_and_names_those_there_are() -> None:
+    search = NSGA2(against="registers")
+    search.tell(told(0, None))  # what fails tells little
+    with pytest.raises(UserError, match="cannot search against `registers`") as refused:
+        search.tell(told(1, 0.1, code_bytes=40.0, register=3.0))
+    assert refused.value.key == "strategy.against" and refused.value.expected == "one of code_bytes, register"
+    assert "`register`" in (refused.value.remedy or "")
+    with pytest.raises(UserError, match="it is no number") as refused:
+        NSGA2(against="error").tell(told(0, 0.1, error=math.nan))
+    assert refused.value.found == "error = nan"
+
+
+def test_nsga2_that_is_told_no_field_does_with_speed_where_there_is_no_code_size() -> None:
+    search = NSGA2()
+    for number in range(5):
+        search.tell(told(number, number / 10))
+    assert len(search.population) == 5
+
+
+def test_a_run_of_nsga2_against_an_unknown_field_ends_with_what_there_is(tmp_path) -> None:
+    with pytest.raises(UserError, match="no_such_field") as refused:
+        searched(tmp_path, {"name": "nsga2", "against": "no_such_field"}, 20)
+    assert refused.value.expected and refused.value.expected.startswith("one of ")
 
 
 def test_a_child_of_differential_evolution_sets_values_that_are_legal(tmp_path) -> None:

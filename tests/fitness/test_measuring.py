@@ -110,6 +110,15 @@ def test_an_honest_kernel_is_timed_beside_the_baseline_and_its_costs_are_told(ev
     assert evaluation.environment == evaluator.environment().id and evaluation.artifact
 
 
+def test_the_largest_error_of_all_checked_calls_is_told_as_a_share_of_the_tolerance(evaluator: MeasuringEvaluator) -> None:
+    plain = seed(evaluator)
+    rough = changed(evaluator, "x[r * cols + c] * scale;", "x[r * cols + c] * (scale * 1.000006f);")
+    errors = [float(evaluator.measure(prepared).profile["error"]) for prepared in (plain, rough)]
+    assert 0.0 <= errors[0] < 0.1 and 0.3 < errors[1] <= 1.0
+    duel = evaluator.duel(plain, rough)
+    assert float(duel.challenger.profile["error"]) < 0.1 < float(duel.incumbent.profile["error"]) <= 1.0
+
+
 def test_a_kernel_clearly_slower_than_its_cells_elite_is_timed_twice_and_no_more(evaluator: MeasuringEvaluator) -> None:
     evaluation = evaluator.measure(seed(evaluator), fast_bar())
     assert evaluation.ok and [(d.stage, d.reason) for d in evaluation.diagnostics] == [("screen", "clearly_worse")]

@@ -13,7 +13,7 @@ from fitness.argument import Argument
 from fitness.inputs import make_case
 from fitness.native import library
 from fitness.problem import Problem
-from fitness.verify import agree, judge, limits
+from fitness.verify import agree, examine, judge, limits
 
 SIZES = {"rows": 12, "cols": 300}
 UNIT = 2.0**-24
@@ -63,6 +63,16 @@ def test_the_error_may_reach_the_limit_and_no_more(share):
     outputs = right(case)
     outputs[0][3, 7] *= 1 + share * 1e-5 * 1.5  # |y| + rms/2 is 6 everywhere
     assert (judge(made, case, outputs) is None) == (share < 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 3.0])
+def test_the_error_is_told_as_a_share_of_the_tolerance_right_or_wrong(share):
+    made = problem(lambda x: x * 0 + 4 * np.sign(x))
+    case = make_case(made, SIZES, "normal")
+    outputs = right(case)
+    outputs[0][3, 7] *= 1 + share * 1e-5 * 1.5
+    verdict = examine(made, case, outputs)
+    assert verdict.error == pytest.approx(share, abs=0.02) and (verdict.wrong is None) == (share < 1)
 
 
 def test_the_tolerance_follows_the_scale_of_each_row_not_of_the_whole_output():
