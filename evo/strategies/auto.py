@@ -85,8 +85,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -160,6 +161,7 @@ class Auto(Strategy):
     Args:
         initial: evaluations spread over a family's space before the surrogate decides.
         without: parts to leave out, for ablations: any of `evo.strategies.prospect.PARTS`.
+        settings: other sizes than the default ones, for comparisons: any number of `evo.strategies.prospect.ProspectSettings`.
         operators: further operators (those of models, say) with their weights; the surrogate's own weight is 1 unless
             `set_values` is among them. None: the surrogate alone.
         adaptive: whether operators that pay are chosen more often; matters only where there are further ones.
@@ -170,13 +172,14 @@ class Auto(Strategy):
         *,
         initial: Annotated[int, Field(ge=2)] = 8,
         without: list[str] | None = None,
+        settings: dict[str, int | float] | None = None,
         adaptive: bool = True,
         operators: Mapping[str, float] | None = None,
     ) -> None:
         unknown = set(without or ()) - set(PARTS)
         if unknown:
             raise ValueError(f"there is no part {', '.join(sorted(unknown))} to leave out, only {', '.join(PARTS)}")
-        self._settings = ProspectSettings(initial=initial, without=frozenset(without or ()))
+        self._settings = replace(ProspectSettings(initial=initial, without=frozenset(without or ())), **_sizes(settings or {}))
         self._operators = OperatorChoice({SURROGATE: 1.0, **(operators or {})}, adaptive=adaptive)
         self._families: dict[str, Family] = {}
         self._bandit = Bandit()
@@ -238,3 +241,15 @@ class Auto(Strategy):
         values = prospect.space.values(key)
         changed = {name: values[name] for name, a, b in zip(prospect.space.names, key, parent, strict=True) if a != b}
         return Move(SURROGATE, (number,), SetValues(changed))
+
+
+def _sizes(settings: Mapping[str, int | float]) -> dict[str, Any]:
+    """Raises ValueError for what is no number of `ProspectSettings`, or a fraction where a count is due."""
+    known = {field.name: type(field.default) for field in fields(ProspectSettings) if field.name not in ("without", "initial")}
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"there is no setting {name}, only {', '.join(known)}")
+        if (known[name] is int and not isinstance(value, int)) or value < 0:
+            wanted = "a count" if known[name] is int else "a number"
+            raise ValueError(f"the setting {name} is {value!r}; {wanted} of at least 0 is expected")
+    return dict(settings)

@@ -5,12 +5,18 @@
     python experiments/bench/autotune_evo.py --report runs.jsonl
     python experiments/bench/autotune_evo.py --summary runs.jsonl [--csv FILE]
     python experiments/bench/autotune_evo.py --speed FILE.csv.gz [--strategy auto] [--evaluations 400]
+    python experiments/bench/autotune_evo.py --recorded A.csv.gz,B.csv.gz --contestants genetic,genetic:adaptive=true [--leave-one-out]
 
 `--bench PATH` does as the variable. All other arguments are the benchmark's own; its file is imported, never copied, and its
 contestants stay available. Contestants of ours are `evo:STRATEGY`, and `evo:auto-PART+PART` for `auto` without some of its parts. A
 search starts from a configuration drawn at random, not from one that is known to work. `--summary` gives the mean of best/found
 over spaces with its standard error (over seeds; the spaces are fixed), and writes every run as a row. `--speed` runs the whole
 engine, with archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
+
+`--recorded` needs no benchmark's file: it searches recorded spaces by the same rules (`--seeds 10 --first-seed 0 --budget 100`); a
+contestant is `STRATEGY:key=value+key=value`, and of `auto` `settings.KEY` is a size of its surrogate (`auto:settings.around=2`).
+`--leave-one-out` then chooses among the contestants without each kernel in turn and says what the choice finds on that kernel;
+spaces named KERNEL__DEVICE are left out together. `--csv` keeps every run.
 """
 
 from __future__ import annotations
@@ -31,6 +37,9 @@ from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core means one core
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from _recorded import Space as RecordedSpace
+from _recorded import left_out, measure, parse_contestant, summary
 
 from archive.candidate import Candidate, Draft, Proposal
 from archive.descriptors import default_descriptors
@@ -178,7 +187,39 @@ def speed(file: Path, strategy: str, evaluations: int) -> None:
     )
 
 
+def recorded(arguments: list[str]) -> None:
+    """Searches recorded spaces, prints a line per contestant, and, when asked to, leaves kernels out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--recorded", type=lambda text: [Path(part) for part in text.split(",")], required=True)
+    parser.add_argument("--contestants", type=lambda text: text.split(","), default=["auto", "random"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--leave-one-out", action="store_true")
+    parser.add_argument("--csv", type=Path)
+    ours = parser.parse_args(arguments)
+    spaces = [RecordedSpace(path) for path in ours.recorded]
+    searches = {name: contestant(*parse_contestant(name)) for name in ours.contestants}
+    at = [budget for budget in BUDGETS if budget <= ours.budget] or [ours.budget]
+    results = list(measure(spaces, searches, range(ours.first_seed, ours.first_seed + ours.seeds), ours.budget, at))
+    print(f"{len(spaces)} spaces, {ours.seeds} seeds; mean of best/found (standard error) after {', '.join(map(str, at))} evaluations")
+    for name, by_count in summary(results).items():
+        print(f"{name:44} " + "  ".join(f"{mean:.3f} ({error:.3f})" for mean, error in by_count.values()))
+    if ours.leave_one_out:
+        chosen, figures = left_out(results)
+        print("\nchosen without: " + ", ".join(f"{kernel} → {name}" for kernel, name in chosen.items()))
+        print("found by what was chosen without each kernel: " + "  ".join(f"{blind:.3f}" for blind, _ in figures.values()))
+        print("and by the choice with everything in sight:   " + "  ".join(f"{every:.3f}" for _, every in figures.values()))
+    if ours.csv is not None:
+        lines = [",".join(["contestant", "space", "seed", *(f"at_{budget}" for budget in at)])]
+        lines += [",".join([r.contestant, r.space, str(r.seed), *(f"{share:.4f}" for share in r.shares.values())]) for r in results]
+        ours.csv.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
+    if "--recorded" in sys.argv:
+        recorded(sys.argv[1:])
+        return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], add_help=False)
     parser.add_argument("--bench", default=os.environ.get(VARIABLE))
     parser.add_argument("--speed", type=Path)
