@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 PLAIN = "random"
 """The strategy that the others are measured against in evaluations."""
+POINTS = 401
+"""Of the grid of seconds or dollars on which curves are matched."""
 SEED = 20240607
 """Of the bootstrap: a report made again from the same runs says the same."""
 
@@ -51,7 +53,8 @@ class Standing:
     """Mean over the problems that have a QD-score; None where none has: nothing there beats its baseline."""
     coverage: float
     matched: Interval | None = None
-    """Evaluations after which it has, on average, what `PLAIN` has at the end; None for that one itself."""
+    """Evaluations (or seconds or dollars, as the budget is) after which it has, on average, what `PLAIN` has at the end; None for that
+    one itself."""
     qd_remeasured: float | None = None
     coverage_remeasured: float | None = None
 
@@ -66,7 +69,8 @@ class Analysis:
     seeds: int
     axis: str
     budget: float
-    checkpoints: tuple[int, ...]
+    checkpoints: tuple[float, ...]
+    """In evaluations, or where the budget is one of seconds or dollars, in those."""
     references: dict[str, Reference]
     areas: Floats
     """(problems, strategies, seeds)."""
@@ -106,7 +110,7 @@ def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict
     areas = table(lambda run, known: metrics.area(run, known, axis, budget))
     order = sorted(range(len(given)), key=lambda index: (-float(interquartile_mean(areas[:, index].ravel())), given[index]))
     strategies = tuple(given[index] for index in order)
-    found = np.stack([table(lambda run, known, b=b: metrics.found_at(run, known, b)) for b in checkpoints], axis=-1)
+    found = np.stack([table(lambda run, known, b=b: metrics.found_at(run, known, b, axis)) for b in checkpoints], axis=-1)
     areas, found = areas[:, order], found[:, order]
     rng = np.random.default_rng(SEED)
     scores = score_table(config, problems, strategies, runs, references, rng)
@@ -118,12 +122,19 @@ def analyse(config: CompareConfig, outcomes: Sequence[Outcome], references: dict
     )  # fmt: skip
 
 
-def checkpoints_of(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[int, ...]:
-    """Those that the config names, as far as the runs go; else a sixteenth, an eighth, … of the evaluations, and all of them."""
-    most = config.budget.evaluations or max(len(outcome.objective) for outcome in outcomes)
+def checkpoints_of(config: CompareConfig, outcomes: Sequence[Outcome]) -> tuple[float, ...]:
+    """Those that the config names, as far as the runs go; else a sixteenth, an eighth, … of the evaluations, and all of them. A
+    quarter, a half and all of a budget of seconds or dollars."""
+    if config.axis != "evaluations":
+        return tuple(float(getattr(config.budget, config.axis)) / part for part in (4, 2, 1))
+    most = most_evaluations(config, outcomes)
     if config.checkpoints:
         return tuple(sorted({min(each, most) for each in config.checkpoints}))
     return tuple(sorted({max(1, round(most / part)) for part in (16, 8, 4, 2, 1)}))
+
+
+def most_evaluations(config: CompareConfig, outcomes: Iterable[Outcome]) -> int:
+    return config.budget.evaluations or max(len(outcome.objective) for outcome in outcomes)
 
 
 def standing(
@@ -174,6 +185,11 @@ def matched(
     plain = next((entry.shown for entry in config.contestants if entry.name == PLAIN and not entry.parameters), None)
     if plain is None or name == plain:
         return None
-    most = config.budget.evaluations or max(len(run.objective) for run in runs.values())
-    mine, others = ([run for run in runs.values() if run.strategy == each] for each in (name, plain))
-    return matching(curves_of(mine, references, most), curves_of(others, references, most), config.resamples, CONFIDENCE, rng)
+    if config.axis == "evaluations":
+        grid = np.arange(1.0, most_evaluations(config, runs.values()) + 1)
+    else:
+        grid = np.linspace(0.0, float(getattr(config.budget, config.axis)), POINTS)
+    mine, others = (
+        curves_of([run for run in runs.values() if run.strategy == each], references, grid, config.axis) for each in (name, plain)
+    )
+    return matching(mine, others, grid, config.resamples, CONFIDENCE, rng)

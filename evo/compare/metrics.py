@@ -33,6 +33,7 @@ __all__ = [
     "score_cutoff",
     "score_points",
     "score_ranks",
+    "spent_by",
 ]
 
 Floats = NDArray[np.float64]
@@ -58,10 +59,18 @@ def on_grid(values: Floats, at: Floats, grid: Floats) -> Floats:
     return np.where(place >= 0, values[np.maximum(place, 0)], np.nan) if values.size else np.full(len(grid), np.nan)
 
 
-def found_at(outcome: Outcome, reference: Reference, evaluations: int) -> float:
-    """Found after so many evaluations; a run that ended earlier keeps what it had."""
-    best = best_so_far(outcome.objective[:evaluations])
-    return float(reference.share(best[-1:])[0]) if best.size else 0.0
+def found_at(outcome: Outcome, reference: Reference, spent: float, axis: str = "evaluations") -> float:
+    """Found after so many evaluations, seconds or dollars; a run that ended earlier keeps what it had."""
+    best = best_so_far(outcome.objective)
+    return float(reference.share(on_grid(best, spent_by(outcome, axis), np.array([spent])))[0])
+
+
+def spent_by(outcome: Outcome, axis: str) -> Floats:
+    """(n,) evaluations, seconds or dollars that were spent when each evaluation was over."""
+    if axis == "evaluations":
+        return np.arange(1.0, len(outcome.objective) + 1)
+    at: Floats = getattr(outcome, axis)
+    return at
 
 
 def area(outcome: Outcome, reference: Reference, axis: str, budget: float) -> float:
@@ -76,7 +85,7 @@ def area(outcome: Outcome, reference: Reference, axis: str, budget: float) -> fl
         length = int(budget)
         padded = np.concatenate([best[:length], np.full(max(0, length - len(best)), best[-1] if len(best) else 0.0)])
         return float(padded.mean())
-    at = np.minimum(getattr(outcome, axis), budget)
+    at = np.minimum(spent_by(outcome, axis), budget)
     steps = np.diff(np.concatenate([at, [budget]]))
     return float(np.sum(best * steps) / budget)
 

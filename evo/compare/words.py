@@ -33,7 +33,7 @@ def conclusion(analysis: Analysis) -> str:
         f" interquartile mean over runs)."
     )
     if best.matched is not None and math.isfinite(best.matched.value):
-        text += f" It needs {counts(best.matched)} evaluations for what {PLAIN} has at the end, on average."
+        text += f" It needs {counts(best.matched)} {analysis.axis} for what {PLAIN} has at the end, on average."
     better = [pair.other for pair in behind if pair.agrees()]
     higher = [pair.other for pair in behind if not pair.agrees()]
     if better:

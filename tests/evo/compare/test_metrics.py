@@ -35,6 +35,18 @@ def test_found_is_the_share_of_the_best_known_speed_at_a_number_of_evaluations()
     assert [metrics.found_at(run, KNOWN, n) for n in (1, 2, 3, 4, 100)] == pytest.approx([0.0, 0.25, 0.25, 0.5, 0.5])
 
 
+def test_found_counts_seconds_where_the_budget_does() -> None:
+    run = outcome(1.0, 2.0, 4.0, seconds=[1.0, 2.5, 7.0])
+    assert [metrics.found_at(run, KNOWN, at, "seconds") for at in (0.5, 1.0, 2.4, 2.5, 6.0, 9.0)] == pytest.approx(
+        [0, 0.25, 0.25, 0.5, 0.5, 1]
+    )
+    slow = outcome(1.0, 2.0, 4.0, seconds=[2.0, 5.0, 14.0])
+    grid = np.linspace(0, 8, 17)
+    fast, late = (curves_of([each], {"p": KNOWN}, grid, "seconds") for each in (run, slow))
+    assert matching(fast, late, grid, 100, 0.95, np.random.default_rng(0)).value == 2.5
+    assert math.isinf(matching(late, fast, grid, 100, 0.95, np.random.default_rng(0)).value)
+
+
 def test_area_is_the_mean_of_found_over_the_budget_and_a_short_run_keeps_what_it_had() -> None:
     run = outcome(None, 1.0, 0.5, 2.0)
     assert metrics.area(run, KNOWN, "evaluations", 4) == pytest.approx((0 + 0.25 + 0.25 + 0.5) / 4)
@@ -188,15 +200,17 @@ def test_matching_is_where_the_mean_curve_reaches_the_others_end() -> None:
     slow = [np.array([[0.1, 0.2, 0.4, 0.5], [0.1, 0.2, 0.2, 0.7]])]  # ends at 0.6 on average
     fast = [np.array([[0.2, 0.6, 0.9, 0.9], [0.4, 0.6, 0.9, 1.0]])]
     rng = np.random.default_rng(0)
-    found = matching(fast, slow, 500, 0.95, rng)
+    grid = np.arange(1.0, 5.0)
+    found = matching(fast, slow, grid, 500, 0.95, rng)
     assert (found.value, found.low) == (2.0, 2.0) and found.high == 3.0  # resampled, random may end at 0.7
-    assert matching(slow, slow, 500, 0.95, rng).value == 4.0
-    assert math.isinf(matching(slow, fast, 500, 0.95, rng).value)
+    assert matching(slow, slow, grid, 500, 0.95, rng).value == 4.0
+    assert math.isinf(matching(slow, fast, grid, 500, 0.95, rng).value)
 
 
 def test_matching_weighs_problems_alike_whatever_their_seeds_and_keeps_what_short_runs_had() -> None:
     known = {name: Reference(name, 0.0, True) for name in ("one", "other")}
     runs = [replace(outcome(0.5, 1.0), problem="one"), replace(outcome(0.2), problem="other"), replace(outcome(0.4), problem="other")]
-    curves = curves_of(runs, known, 3)
+    grid = np.arange(1.0, 4.0)
+    curves = curves_of(runs, known, grid)
     assert [each.tolist() for each in curves] == [[[0.5, 1.0, 1.0]], [[0.2] * 3, [0.4] * 3]]
-    assert matching(curves, [np.array([[0.65]])], 100, 0.95, np.random.default_rng(0)).value == 2.0
+    assert matching(curves, [np.array([[0.65]])], grid, 100, 0.95, np.random.default_rng(0)).value == 2.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from evo.compare.analysis import Analysis, analyse
 from evo.compare.config import parse_comparison
 from evo.compare.outcome import Outcome
 from evo.compare.reference import Reference
-from evo.compare.report import conclusion, versus_leader
+from evo.compare.report import conclusion, report, versus_leader
+from evo.compare.runner import run_task
+from evo.compare.schedule import schedule
 
 PROBLEMS = ("a", "b", "c")
 
@@ -85,7 +89,7 @@ def test_strategies_that_beat_nobody_are_named_together_for_each_reason() -> Non
 
 def test_a_strategy_alone_is_not_said_to_be_best() -> None:
     found = analysis({"auto": [0.9] * 5}, controls=[])
-    assert "auto ran alone" in conclusion(found) and "best:" not in conclusion(found)
+    assert "auto ran alone" in conclusion(found) and "**" not in conclusion(found)
 
 
 @pytest.mark.parametrize("test", ["mann_whitney", "wilcoxon"])
@@ -101,3 +105,24 @@ def test_the_paired_test_of_a_problem_has_no_number_of_seeds_from_the_unpaired_o
 )
 def test_a_budget_of_one_is_singular(budget: dict[str, float], words: str) -> None:
     assert words in conclusion(analysis({"auto": [0.9] * 5, "random": [0.8] * 5}, budget=budget))
+
+
+def test_the_report_names_axes_baselines_tests_and_what_has_no_quality() -> None:
+    found = analysis({"auto": [0.9, 0.8, 0.7], "random": [0.7, 0.6, 0.5]}, test="wilcoxon")
+    known = {**found.references, "b": Reference("b", 0.0, True, cells={"0": 0.5}, axes=("TILE", "UNROLL"))}
+    text = report(replace(found, references=known), [], {}, "")
+    assert "TILE × UNROLL on b" in text
+    assert "it leaves out a and c, where no kernel known is faster" in text
+    assert "1.00× its median" in text and "the median of its working configurations" in text
+    assert "Wilcoxon's on runs paired by seed" in text and "Mann" not in text
+    assert "difference of the means" in text
+
+
+def test_of_one_seed_strategies_that_begin_with_random_samples_begin_with_the_same_ones(tmp_path: Path) -> None:
+    space = tmp_path / "space.csv"
+    space.write_text("A,B,status,time_ms,cost_ms\n" + "".join(f"{a},{b},ok,{1 + a + 9 * b},5\n" for a in range(9) for b in range(9)))
+    plain = {"problems": [str(space)], "strategies": ["map_elites"], "controls": ["random"], "seeds": 3, "budget": {"evaluations": 30}}
+    runs = {(task.strategy, task.seed): run_task(task).objective for task in schedule(parse_comparison(plain))}
+    for seed in range(3):
+        assert runs["map_elites", seed][:16].tolist() == runs["random", seed][:16].tolist() != runs["random", (seed + 1) % 3][:16].tolist()
+        assert runs["map_elites", seed].tolist() != runs["random", seed].tolist()
