@@ -3,7 +3,8 @@
 * CSV: parameter columns, then `status` (`ok` or the kind of failure), `time_ms`, `cost_ms` (optional).
 * Kernel Tuner cache: `{device_name, kernel_name, tune_params_keys, tune_params, objective, cache}`; an entry's time is in
   milliseconds or the name of a failure. Files of an interrupted run lack their closing braces and may end within a line.
-* T4: `{metadata, schema_version, results: [{configuration, times, invalidity, measurements}]}`.
+* T4: `{metadata, schema_version, results: [{configuration, times, invalidity, measurements}]}`. What is invalid by its `constraints`
+  breaks a restriction of the space: it is no member of it, and is left out like what other formats do not list.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from fitness.targets.base import TargetError
 __all__ = ["Recording", "RecordingError", "Row", "load_recording"]
 
 FIXED = ("status", "time_ms", "cost_ms")
+OUTSIDE = "constraints"
+"""T4's word for a configuration that is not of the space."""
 UNITS = {"s": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3, "miliseconds": 1e-3, "us": 1e-6, "microseconds": 1e-6, "ns": 1e-9}
 
 
@@ -199,6 +202,8 @@ def _read_t4(path: Path, content: dict[str, Any]) -> _Content:
             raise RecordingError(path, f"{where}.configuration", repr(configuration)[:100], f"an object with {', '.join(names)}")
         values = tuple(_value(path, f"{where}.configuration.{name}", configuration[name]) for name in keys)
         status = str(result.get("invalidity", "correct"))
+        if status == OUTSIDE:
+            continue
         times = result.get("times") if isinstance(result.get("times"), dict) else {}
         cost = _t4_cost(path, f"{where}.times", times)
         seconds = _t4_seconds(path, where, result, times) if status == "correct" else None

@@ -120,6 +120,29 @@ def test_t4_is_read(tmp_path: Path) -> None:
     assert all(type(row.values[1]) is float for row in recording.rows), "a parameter's values have one type"
 
 
+def test_what_breaks_a_constraint_in_t4_is_outside_of_the_space_and_no_crash(tmp_path: Path) -> None:
+    outside = [
+        {"configuration": {"B": 128, "F": 1}, "times": {}, "invalidity": "constraints"},
+        {"configuration": {"B": 16, "F": 1}, "times": {"compilation": 9.0}, "invalidity": "constraints", "measurements": []},
+    ]
+    results = [outside[0], *T4["results"], outside[1]]
+    evaluator = TabularEvaluator(str(write(tmp_path, {**T4, "results": results}, "t4.json")))
+    plain = TabularEvaluator(str(write(tmp_path, T4, "without.json")))
+    seed = evaluator.seeds()[0]
+    space = evaluator.space(seed)
+    assert space.size == 5 and space.domains == plain.space(plain.seeds()[0]).domains  # 128 is in no configuration there is
+    assert not space.legal({"B": 16, "F": 1.0}) and evaluator.median == plain.median
+    assert evaluator.measure(evaluator.prepare(seed.with_values({"B": 64, "F": 1.0}))).outcome is Outcome.CRASH  # `runtime` still is
+    refused = evaluator.prepare(Kernel("tabular", seed.source.replace("F = 0.5", "F = 1.0"))).failed
+    assert refused is not None and refused.outcome is Outcome.INFEASIBLE and not refused.cost
+
+
+def test_a_t4_file_of_nothing_but_broken_constraints_has_no_configuration(tmp_path: Path) -> None:
+    results = [{"configuration": {"B": 128, "F": 1}, "times": {}, "invalidity": "constraints"}]
+    with pytest.raises(RecordingError, match="no configuration"):
+        load_recording(write(tmp_path, {**T4, "results": results}, "t4.json"))
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
