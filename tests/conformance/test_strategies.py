@@ -83,7 +83,12 @@ class World:
 Make = Callable[[], Strategy]
 
 
-@pytest.fixture(params=strategy_names())
+SLOW = ("optuna",)
+"""A model of its own for each of thousands of draws: a minute of CPU time for all that is asked here."""
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in strategy_names()]
+
+
+@pytest.fixture(params=EVERY)
 def make(request: pytest.FixtureRequest) -> Make:
     try:
         create_strategy(request.param, {})
