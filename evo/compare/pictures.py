@@ -32,6 +32,7 @@ def draw_pictures(analysis: Analysis, outcomes: Sequence[Outcome], folder: Path)
         "overall": lambda: overall(analysis, outcomes),
         "by_evaluations": lambda: by_problem(analysis, outcomes, "evaluations"),
         "by_seconds": lambda: by_problem(analysis, outcomes, "seconds"),
+        "by_dollars": lambda: by_problem(analysis, outcomes, "dollars"),
         "ecdf": lambda: targets(analysis, outcomes),
         "critical_difference": lambda: ranking(analysis),
         "profile": lambda: profile(analysis),
@@ -69,7 +70,7 @@ def overall(analysis: Analysis, outcomes: Sequence[Outcome]) -> Figure:
     )  # fmt: skip
 
 
-def by_problem(analysis: Analysis, outcomes: Sequence[Outcome], axis: Literal["evaluations", "seconds"]) -> Figure | None:
+def by_problem(analysis: Analysis, outcomes: Sequence[Outcome], axis: Literal["evaluations", "seconds", "dollars"]) -> Figure | None:
     from evo.plots.anytime import Panel, anytime
 
     panels = []
@@ -78,14 +79,15 @@ def by_problem(analysis: Analysis, outcomes: Sequence[Outcome], axis: Literal["e
         if axis == "evaluations":
             end = evaluations_of(analysis, outcomes)
         else:
-            # As far as half of the runs went: beyond it the slow ones alone are left.
-            end = float(np.median([outcome.seconds[-1] for outcome in mine if len(outcome.seconds)] or [0.0]))
+            # As far as half of the runs went that spent any: beyond it the slow ones alone are left.
+            spent = [getattr(outcome, axis) for outcome in mine]
+            end = float(np.median([each[-1] for each in spent if len(each) and each[-1] > 0] or [0.0]))
         if end <= 0:
             return None
         known = analysis.references[problem]
         bands = [band([run for run in mine if run.strategy == name], known, axis, end) for name in analysis.strategies]
         panels.append(Panel(problem, tuple(bands)))
-    label = "evaluations" if axis == "evaluations" else "seconds to build and measure"
+    label = {"evaluations": "evaluations", "seconds": "seconds to build and measure", "dollars": "dollars spent on models"}[axis]
     return anytime(panels, heading="Median and middle half over seeds", x_label=label, y_label=Y_LABEL, plain=plain(analysis))
 
 

@@ -347,3 +347,19 @@ def committed(out: Path) -> int:
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as lineage:
             total += lineage.execute("SELECT count(*) FROM candidates").fetchone()[0]
     return total
+
+
+def test_what_models_cost_has_curves_of_its_own(problems: list[str], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from evo.compare.pictures import draw_pictures
+
+    result = compare(config(problems), tmp_path / "out")
+    assert "by_dollars" not in result.pictures
+    paid = [
+        replace(run, dollars=0.01 * np.arange(1.0, len(run.objective) + 1)) if run.strategy == "map_elites" else run
+        for run in result.outcomes
+    ]  # fmt: skip
+    assert draw_pictures(result.analysis, paid, tmp_path)["by_dollars"].stat().st_size > 5000
