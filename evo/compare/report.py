@@ -190,7 +190,8 @@ WILCOXON = (
 )
 PROFILE = "Where each strategy is good. Darker is further behind the best strategy on that problem, which is framed."
 BY_EVALUATIONS = (
-    "Best found so far on each problem, each on a scale of its own. Lines are medians over seeds; bands, where drawn, hold the middle half."
+    "Best found so far on each problem, each on a scale of its own. Lines are medians over seeds; bands hold the middle half"
+    " (of more than six, two and a control have one)."
 )
 BY_SECONDS = (
     "Against time instead: strategies that try configurations which take longer to compile and run fall back here. The axis ends where"

@@ -17,7 +17,7 @@ __all__ = ["matches_baseline", "written"]
 
 BASELINES = Path(__file__).resolve().parent / "plots"
 TOLERANCE = 3.0
-"""RMS of grey levels: less than a single missing line makes. Other versions of matplotlib lay text out otherwise: the extra `test` pins one."""
+"""RMS of grey levels: less than a single missing line makes. Versions of matplotlib lay text out differently: the extra `test` pins one."""
 
 
 def matches_baseline(figure: Figure, name: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BASELINES = Path(__file__).resolve().parent.parent / "data" / "plots"
 TOLERANCE = 3.0
-"""RMS of grey levels: less than a single missing line makes. Other versions of matplotlib lay text out otherwise: the extra `test` pins one."""
+"""RMS of grey levels: less than a single missing line makes. Versions of matplotlib lay text out differently: the extra `test` pins one."""
 AXES = (
     AxisLabels("vector width (bits)", ("0", "128", "256", "512")),
     AxisLabels("tile (elements)", ("1", "2–4", "8–16", "32–64", "128+")),
