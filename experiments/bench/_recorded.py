@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import yaml
 
 from fitness.targets.recordings import load_recording
 
-__all__ = ["Objective", "Result", "Space", "left_out", "measure", "parse_contestant", "summary"]
+__all__ = ["Objective", "Result", "Space", "left_out", "measure", "parse_contestant", "split_contestants", "summary"]
 
 Search = Callable[[Any, Any, int], None]
 
@@ -69,6 +70,11 @@ class Result:
     kernel: str
     seed: int
     shares: Mapping[int, float] = field(default_factory=dict)
+
+
+def split_contestants(text: str) -> list[str]:
+    """Those between commas; a comma within brackets is a list's."""
+    return re.split(r",(?![^\[]*\])", text)
 
 
 def parse_contestant(text: str) -> tuple[str, dict[str, Any]]:

@@ -14,7 +14,8 @@ over spaces with its standard error (over seeds; the spaces are fixed), and writ
 engine, with archive and lineage, on a recorded space and says how many evaluations per second of CPU time of one core it makes.
 
 `--recorded` needs no benchmark's file: it searches recorded spaces by the same rules (`--seeds 10 --first-seed 0 --budget 100`); a
-contestant is `STRATEGY:key=value+key=value`, and of `auto` `settings.KEY` is a size of its surrogate (`auto:settings.around=2`).
+contestant is `STRATEGY:key=value+key=value`, and of `auto` `settings.KEY` is a size of its surrogate (`auto:settings.around=2`,
+`auto:without=[spread,squash]`).
 `--leave-one-out` then chooses among the contestants without each kernel in turn and says what the choice finds on that kernel;
 spaces named KERNEL__DEVICE are left out together. `--csv` keeps every run.
 """
@@ -39,7 +40,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core means one core
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _recorded import Space as RecordedSpace
-from _recorded import left_out, measure, parse_contestant, summary
+from _recorded import left_out, measure, parse_contestant, split_contestants, summary
 
 from archive.candidate import Candidate, Draft, Proposal
 from archive.descriptors import default_descriptors
@@ -191,7 +192,7 @@ def recorded(arguments: list[str]) -> None:
     """Searches recorded spaces, prints a line per contestant, and, when asked to, leaves kernels out."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--recorded", type=lambda text: [Path(part) for part in text.split(",")], required=True)
-    parser.add_argument("--contestants", type=lambda text: text.split(","), default=["auto", "random"])
+    parser.add_argument("--contestants", type=split_contestants, default=["auto", "random"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budget", type=int, default=100)

@@ -23,6 +23,7 @@ def bench(monkeypatch: pytest.MonkeyPatch):
 def test_a_contestant_is_a_strategy_with_parameters_and_settings(bench) -> None:
     text = "auto:initial=4+settings.around=2+without=[spread]"
     assert bench.parse_contestant(text) == ("auto", {"initial": 4, "settings": {"around": 2}, "without": ["spread"]})
+    assert bench.split_contestants(f"{text},random,auto:without=[spread,squash]") == [text, "random", "auto:without=[spread,squash]"]
     assert bench.parse_contestant("evo:genetic") == ("genetic", {})
     with pytest.raises(SystemExit, match="key=value"):
         bench.parse_contestant("auto:around")
