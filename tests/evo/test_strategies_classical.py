@@ -12,11 +12,14 @@ import pytest
 from deap import tools
 from instant_evaluator import SEED
 from instant_runs import finished, make_run
+from tiny_problem import tiny_problem
 
 from archive.candidate import AddStatus, Candidate, Proposal, SetValues
 from archive.evaluation import Evaluation, Outcome
 from archive.kernel import Kernel
+from evo.config import parse_config
 from evo.errors import UserError
+from evo.run import Run
 from evo.strategies.annealing import Annealing
 from evo.strategies.beam import Beam
 from evo.strategies.islands import Islands
@@ -181,6 +184,18 @@ def test_a_run_of_nsga2_against_an_unknown_field_ends_with_what_there_is(tmp_pat
     with pytest.raises(UserError, match="no_such_field") as refused:
         searched(tmp_path, {"name": "nsga2", "against": "no_such_field"}, 20)
     assert refused.value.expected and refused.value.expected.startswith("one of ")
+
+
+@pytest.mark.slow
+def test_nsga2_searches_against_the_numerical_error_that_the_evaluator_of_cpp_tells(tmp_path) -> None:
+    document = {
+        "name": "rough", "problem": str(tiny_problem(tmp_path)), "target": "cpp", "budget": {"evaluations": 5},
+        "strategy": {"name": "nsga2", "against": "error", "population": 2, "batch": 1}, "evaluation": {"repetitions": 4},
+    }  # fmt: skip
+    Run.create(parse_config(document), tmp_path / "run").search(picture=False, certify=False)
+    worked = [candidate for candidate in finished(tmp_path / "run") if candidate.ok and candidate.evaluation is not None]
+    assert len(worked) > 2
+    assert all(candidate.evaluation.profile["error"] == 0.0 for candidate in worked)  # y = 2 x is exact
 
 
 def test_a_child_of_differential_evolution_sets_values_that_are_legal(tmp_path) -> None:
