@@ -32,7 +32,8 @@ of the difference and the number of evaluations at which it shows. Each part tha
 lineage included, 400 evaluations of a recorded space take .45 s of one core (`experiments/results/strategies_gpu_spaces.md`).
 
 **No fit to the six?** Chosen without a kernel and measured on it, variants of `auto` find .920 after 50 evaluations, and the one that
-is chosen with everything in sight .931. To repeat such a choice (FILES are recorded spaces; those named KERNEL__DEVICE are left out together):
+is chosen with everything in sight .931. To repeat such a choice (FILES are recorded spaces; those named KERNEL__DEVICE are left out
+together):
 
     python experiments/bench/autotune_evo.py --recorded FILES --leave-one-out \
         --contestants "auto,auto:without=[spread],auto:settings.around=2+settings.samples=24"
