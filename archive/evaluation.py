@@ -98,7 +98,8 @@ class Evaluation:
     """95 % bootstrap interval of `objective`."""
     samples: tuple[Samples, ...] = ()
     profile: Mapping[str, Value] = field(default_factory=lambda: EMPTY)
-    """Flat measured facts. What `describe` found (known before timing) plus `bandwidth`, `flops`, `roofline_share`, … after it."""
+    """Flat measured facts. What `describe` found (known before timing) plus `bandwidth`, `flop_rate`, `roofline_share`, … after it,
+    and on CPUs `error`: the largest error of an element over all checked calls, as a share of the tolerance (1 is what is just allowed)."""
     cost: Mapping[str, float] = field(default_factory=lambda: NO_COST)
     """Seconds of wall time by stage (`build`, `wait`, `fork`, `fill`, `check`, `kernel`, `baseline`, `statistics`, …), `cpu` seconds,
     and the counts `calls`, `rounds`, `retries`, `preempted`."""
