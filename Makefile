@@ -13,6 +13,8 @@ EDIT  := --config-settings editable_mode=compat --editable
 CONFIG ?= experiments/softmax.yaml
 TESTS  ?= tests
 PYTEST ?= $(BIN)/python -m pytest
+# Tests at a time. More than two fight for the core that kernels are timed on.
+JOBS   ?= 2
 
 .PHONY: run test quick lint types floors bench clean help compiler
 .DEFAULT_GOAL := help
@@ -29,10 +31,10 @@ run: $(VENV)/.evo-base compiler
 	@$(BIN)/python -m evo run $(CONFIG)
 
 test: $(VENV)/.evo-test compiler
-	$(PYTEST) $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist worksteal $(TESTS)
 
 quick: $(VENV)/.evo-test compiler
-	$(PYTEST) -m "not slow" $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not slow" $(TESTS)
 
 lint: $(VENV)/.evo-test
 	$(BIN)/ruff check .

@@ -32,11 +32,19 @@ def wrong_integers(case: Case, position: int, got: Array, count: int, first: int
 
 
 def wrong_floats(
-    case: Case, position: int, got: Array, comparison: Comparison, *, s_limit: float, r: float, r_limit: float | None
+    case: Case,
+    position: int,
+    got: Array,
+    comparison: Comparison,
+    *,
+    slack: NDArray[np.float64] | None,
+    s_limit: float,
+    r: float,
+    r_limit: float | None,
 ) -> Diagnostic:
-    """The finding for a float output that failed `comparison` (made with the case's slack unless finiteness differed)."""
+    """The finding for a float output that failed `comparison`, which was made with `slack` (rows,)."""
     expected = case.expected[position]
-    wrong = _wrong(case, position, got, s_limit, forgiving=comparison.mismatched == 0)
+    wrong = _wrong(case, position, got, s_limit, slack)
     poison = unwritten(got)
     facts: dict[str, object] = {"count": comparison.beyond, "total": got.size, "s_limit": s_limit}
     if math.isfinite(comparison.max_s):
@@ -64,14 +72,14 @@ def wrong_floats(
     return _finding(case, position, got, index, "wrong_values", kinds, facts | {"first": comparison.first}, rule)
 
 
-def _wrong(case: Case, position: int, got: Array, limit: float, *, forgiving: bool) -> NDArray[np.bool_]:
+def _wrong(case: Case, position: int, got: Array, limit: float, slack: NDArray[np.float64] | None) -> NDArray[np.bool_]:
     """Mask of elements over the limit; never empty, though float64 here may round a borderline element to the other side."""
     expected = case.expected[position].astype(np.float64)
     half = case.half_rms[position]
     with np.errstate(all="ignore"):
         error = np.abs(got.astype(np.float64) - expected).reshape(half.size, -1)
-        if forgiving:
-            error -= case.wider_slack[position][:, None]
+        if slack is not None:
+            error -= slack[:, None]
         wrong = ~(error <= limit * (np.abs(expected).reshape(half.size, -1) + half[:, None]))
     same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
     mask = np.asarray(wrong.reshape(got.shape) & ~same)

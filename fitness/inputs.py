@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fitness.distributions import DISTRIBUTIONS, adapt, draw, generator
 from fitness.problem import Problem, ProblemError, Sizes, shape_label
+from fitness.rounding import MANTISSA
 
 __all__ = ["DISTRIBUTIONS", "Case", "adopted_case", "make_case"]
 
@@ -73,9 +74,16 @@ class Case:
         more = self._moved(MORE_DRAWS)
         return tuple(np.maximum(known, SLACK_FACTOR * row) for known, row in zip(self.slack, more, strict=True))
 
-    def _moved(self, draws: int) -> list[NDArray[np.float64]]:
-        """Per output (rows,): how far the reference moves, at the most, when every input is moved by half a unit in its last place."""
-        unit = 2.0**-53 if self.problem.compute_dtype == "float64" else 2.0**-24
+    @cached_property
+    def declared_shift(self) -> tuple[NDArray[np.float64], ...]:
+        """Per output (rows,): how far the reference moves, over MORE_DRAWS draws, when inputs are moved by half a unit of the last place
+        that the declared compute type has: what a kernel that rounds them to it, as it may, may be off by."""
+        return tuple(self._moved(MORE_DRAWS, 2.0 ** -(MANTISSA[self.problem.compute_dtype] + 1)))
+
+    def _moved(self, draws: int, unit: float | None = None) -> list[NDArray[np.float64]]:
+        """Per output (rows,): how far the reference moves, at the most, when every input is moved by half a unit in its last place,
+        or by `unit` of itself."""
+        unit = unit or (2.0**-53 if self.problem.compute_dtype == "float64" else 2.0**-24)
         rng = generator(os.urandom(16))
         exact = [_double(array) for array in self.inputs]
         centre = _reference(self.problem, exact, self.sizes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["coarser", "round_mantissa"]
+__all__ = ["MANTISSA", "coarser", "round_mantissa"]
 
 Array = NDArray[Any]
 

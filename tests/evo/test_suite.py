@@ -46,8 +46,12 @@ def rows_of(folder: Path) -> list[dict[str, object]]:
     return found
 
 
-def test_a_suite_searches_every_run_and_leaves_table_data_and_origin(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["suite", str(files / "suite.yaml"), "-o", str(files / "out")]) == 0
+def test_a_suite_searches_every_run_and_leaves_table_data_and_origin(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["suite", str(files / "suite.yaml"), "-o", str(files / "out")]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/evo", *arguments])
+    assert main(arguments) == 0
     rows = rows_of(files / "out")
     assert [row["name"] for row in rows] == ["one", "two", "three"]
     assert all(row["state"] == "certified" and row["evaluations"] == 12 for row in rows)

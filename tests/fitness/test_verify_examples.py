@@ -356,6 +356,17 @@ def test_an_honest_kernel_passes_every_draw_of_every_distribution(name):
     assert [finding.message for finding in findings if finding is not None] == []
 
 
+@pytest.mark.parametrize("name", [name for name, (key, _) in HONEST.items() if key[0] == "matmul" and len(key) > 1])
+def test_a_product_rounded_to_the_declared_format_is_right_where_large_terms_cancel(name):
+    key, kernel = HONEST[name]
+    number = itertools.count()
+    supply = CaseSupply(problem(*key), entropy=lambda size: next(number).to_bytes(size, "little"))
+    drawn = list(supply.verification(SIZES[key[0]], ["x100"], 200))
+    findings = [judge(problem(*key), case, [answer(kernel, case)]) for case in drawn]
+    assert [finding.message for finding in findings if finding is not None] == []
+    assert any("declared_shift" in vars(case) for case in drawn), "none of these would have failed"
+
+
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_fails_on_some_distribution(name):
     key, kernel = CHEATS[name]
