@@ -36,7 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
 
 
+ALONE = ("hostile", "fitness/test_cgroup.py", "fitness/test_measuring.py", "fitness/test_roofline.py", "fitness/test_shares.py")
+"""Tests that count processes, groups or memory of the whole machine, take all of it, or need its time undisturbed."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(here / name) for name in ALONE):
+            item.add_marker(pytest.mark.alone)
     if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists():
         return
     no_gpu = pytest.mark.skip(reason="no GPU on this machine")
