@@ -367,6 +367,15 @@ def test_a_product_rounded_to_the_declared_format_is_right_where_large_terms_can
     assert any("declared_shift" in vars(case) for case in drawn), "none of these would have failed"
 
 
+@pytest.mark.parametrize(("compute", "bits"), [("float16", 9), ("bfloat16", 6), ("tf32", 8)])
+@pytest.mark.parametrize("distribution", ["normal", "x0.01", "x100", "sparse"])
+def test_a_product_of_less_precision_than_declared_is_wrong_every_time(compute, bits, distribution):
+    number = itertools.count()
+    supply = CaseSupply(problem("matmul", compute), entropy=lambda size: next(number).to_bytes(size, "little"))
+    for case in supply.verification(SIZES["matmul"], [distribution], 10):
+        assert judge(case.problem, case, [answer(matmul_in(bits), case)]) is not None
+
+
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_fails_on_some_distribution(name):
     key, kernel = CHEATS[name]
