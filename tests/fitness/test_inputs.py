@@ -163,7 +163,8 @@ def test_slack_follows_the_condition_of_the_problem():
 
 
 def test_before_an_output_is_called_wrong_more_draws_are_asked():
-    case = make_case(Problem.load("attention"), {"heads": 1, "length": 127, "width": 33}, "x100")
+    """Rows whose first four draws had not the largest of all sixteen are few (3 in 1000 and more), and in small cases there may be none."""
+    case = make_case(Problem.load("attention"), {"heads": 16, "length": 256, "width": 33}, "x100")
     assert all((wider >= known).all() for wider, known in zip(case.wider_slack, case.slack, strict=True))
     assert (case.wider_slack[0] > case.slack[0]).any(), "of sixteen draws the largest is seldom among the first four in every row"
 
