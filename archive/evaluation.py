@@ -74,6 +74,9 @@ class Samples:
     """(n,) seconds per call of the kernel."""
     baseline: NDArray[np.float64]
     """(n,) seconds per call of the baseline, paired."""
+    only_longer: bool = False
+    """Whether disturbances can only have made these times longer, as those of single calls by the clock, and never shorter, as slopes
+    between batches. What stands for them all is then the faster half, else the median (`archive.stats`)."""
 
 
 @dataclass(frozen=True, slots=True)

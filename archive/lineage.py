@@ -299,8 +299,8 @@ class Lineage(Transactions, Reading):
         identity = int(cursor.lastrowid or 0)
         for position, samples in enumerate(evaluation.samples):
             self.connection.execute(
-                "INSERT INTO samples (evaluation, position, shape, count, pairs) VALUES (?, ?, ?, ?, ?)",
-                (identity, position, samples.shape, samples.seconds.size, rows.pairs_of(samples)),
+                "INSERT INTO samples (evaluation, position, shape, only_longer, count, pairs) VALUES (?, ?, ?, ?, ?, ?)",
+                (identity, position, samples.shape, samples.only_longer, samples.seconds.size, rows.pairs_of(samples)),
             )
         return identity
 

@@ -107,7 +107,7 @@ class Reading:
 
     def _samples(self, evaluation: int) -> tuple[Any, ...]:
         return rows.samples_of(
-            self.connection.execute("SELECT shape, pairs FROM samples WHERE evaluation = ? ORDER BY position", (evaluation,))
+            self.connection.execute("SELECT shape, only_longer, pairs FROM samples WHERE evaluation = ? ORDER BY position", (evaluation,))
         )
 
     def _parents(self) -> dict[int, tuple[int, ...]]:

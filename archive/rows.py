@@ -170,10 +170,10 @@ def pairs_of(samples: Samples) -> bytes:
     return pairs.tobytes()
 
 
-def samples_of(rows: Iterable[tuple[str, bytes]]) -> tuple[Samples, ...]:
-    """`Samples` from (shape, pairs) rows."""
+def samples_of(rows: Iterable[tuple[str, int, bytes]]) -> tuple[Samples, ...]:
+    """`Samples` from (shape, only_longer, pairs) rows."""
     found = []
-    for shape, blob in rows:
+    for shape, only_longer, blob in rows:
         pairs = np.frombuffer(blob, "<f8").astype(np.float64).reshape(-1, 2)
-        found.append(Samples(shape, pairs[:, 0].copy(), pairs[:, 1].copy()))
+        found.append(Samples(shape, pairs[:, 0].copy(), pairs[:, 1].copy(), bool(only_longer)))
     return tuple(found)

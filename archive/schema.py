@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MIGRATIONS", "TABLES", "VERSION", "LineageError", "SchemaError", "TableDefinition", "build", "check_version", "migrate", "now"]
 
-VERSION = 2
+VERSION = 3
 
 
 class LineageError(Exception):
@@ -92,9 +92,12 @@ TABLES: Mapping[str, TableDefinition] = {
         "id",
         ("run", "candidate", "outcome"),
     ),
-    # `pairs`: little-endian float64, kernel and baseline seconds in turn, `count` of each.
+    # `pairs`: little-endian float64, kernel and baseline seconds in turn, `count` of each. `only_longer`: 1 where the faster half stands
+    # for them all, else the median does.
     "samples": TableDefinition(
-        {"evaluation": int, "position": int, "shape": str, "count": int, "pairs": bytes}, ("evaluation", "position"), ("shape", "pairs")
+        {"evaluation": int, "position": int, "shape": str, "only_longer": int, "count": int, "pairs": bytes},
+        ("evaluation", "position"),
+        ("shape", "only_longer", "pairs"),
     ),
     # `elite`: who holds `cell` after the event.
     "archive_events": TableDefinition(
@@ -239,7 +242,8 @@ def _pairs_and_sessions(connection: sqlite3.Connection, db: Any) -> None:
     import numpy as np
 
     connection.execute("ALTER TABLE samples RENAME TO samples_1")
-    connection.execute(table_sql(db, "samples", TABLES["samples"]))
+    columns = {"evaluation": int, "position": int, "shape": str, "count": int, "pairs": bytes}
+    connection.execute(table_sql(db, "samples", TableDefinition(columns, ("evaluation", "position"), ("shape", "pairs"))))
     for evaluation, position, shape, seconds, baseline in connection.execute(
         "SELECT evaluation, position, shape, seconds, baseline FROM samples_1 ORDER BY evaluation, position"
     ).fetchall():
@@ -250,5 +254,13 @@ def _pairs_and_sessions(connection: sqlite3.Connection, db: Any) -> None:
     connection.execute("INSERT INTO sessions (run, started) SELECT id, created FROM runs ORDER BY id")
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection, Any], None]] = (_pairs_and_sessions,)
+def _noise_of_samples(connection: sqlite3.Connection, db: Any) -> None:
+    """2 → 3: samples say which way their times were disturbed; until then the median stood for all."""
+    connection.execute("ALTER TABLE samples RENAME TO samples_2")
+    connection.execute(table_sql(db, "samples", TABLES["samples"]))
+    connection.execute("INSERT INTO samples SELECT evaluation, position, shape, 0, count, pairs FROM samples_2")
+    connection.execute("DROP TABLE samples_2")
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection, Any], None]] = (_pairs_and_sessions, _noise_of_samples)
 """Step i leads from schema i + 1 to i + 2."""

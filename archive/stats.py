@@ -1,8 +1,20 @@
-"""What repeated timings say: medians of paired ratios, intervals, and when two kernels differ.
+"""What repeated timings say: what stands for them all, intervals, and when two kernels differ.
 
 All quantities are natural logarithms of ratios, so that a product over shapes is a sum, `x` times faster and `x` times
-slower are equally far from zero, and a 1 % difference is 0.01. A kernel's *objective* is the mean over shapes of the
-median over repetitions of ln(baseline seconds / kernel seconds): the log of the geometric mean of its speedups.
+slower are equally far from zero, and a 1 % difference is 0.01. A kernel's *objective* is the mean over shapes of the log
+of its speedup there: the log of the geometric mean of its speedups.
+
+What the speedup on a shape is depends on how times are disturbed (`Samples.only_longer`):
+
+- Where either way is possible, it is the median over repetitions of baseline seconds / kernel seconds.
+- A single call by the clock is only ever made longer, by whoever shares memory and caches with it, and by much: half of a machine's
+  calls may take twice as long for seconds on end. The median follows that; the faster half of the calls hardly does. So there the
+  time of a program is the geometric mean of the faster half of its repetitions, and the speedup the ratio of two of these. On
+  a shared host that scatters less by a third (experiments/results/noise.txt), which is worth twice the repetitions. As for a median,
+  a kernel has to be quick in half of its calls for that to count as its speed (J. Chen & J. Revels, "Robust benchmarking in noisy
+  environments", 2016, argue on the same grounds for the minimum, which a single lucky call decides). The interval is from the
+  variance of winsorised times (J. W. Tukey & D. H. McLaughlin, Sankhya A 25, 1963), paired, by Student's t.
+
 Everything here is deterministic: bootstrap resamples are drawn once per size from a fixed seed and kept.
 """
 
@@ -10,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,9 +38,11 @@ __all__ = [
     "difference",
     "geometric_mean",
     "log_ratios",
+    "log_speedup",
     "merge",
     "prediction_interval",
     "summarise",
+    "typical_seconds",
     "within_noise",
 ]
 
@@ -66,18 +80,46 @@ def log_ratios(samples: Samples) -> Floats:
             f"samples of {samples.shape!r}: expected two equally long, non-empty vectors of seconds, "
             f"found shapes {samples.seconds.shape} and {samples.baseline.shape}"
         )
-    logs: Floats = np.log(samples.baseline) - np.log(samples.seconds) if _positive(samples) else _refuse(samples)
+    low = min(samples.seconds.min(), samples.baseline.min())
+    high = max(samples.seconds.max(), samples.baseline.max())
+    if not (low > 0.0 and high < math.inf):
+        raise ValueError(f"samples of {samples.shape!r}: every time must be a positive, finite number of seconds")
+    logs: Floats = np.log(samples.baseline) - np.log(samples.seconds)
     return logs
 
 
-def _positive(samples: Samples) -> bool:
-    low = min(samples.seconds.min(), samples.baseline.min())
-    high = max(samples.seconds.max(), samples.baseline.max())
-    return bool(low > 0.0 and high < math.inf)
+def typical_seconds(seconds: Floats, *, only_longer: bool) -> float:
+    """What stands for (n,) seconds of one program, n >= 1: the geometric mean of the faster half, else the median."""
+    ordered: list[float] = sorted(seconds.tolist())
+    if only_longer:
+        faster = ordered[: (len(ordered) + 1) // 2]
+        return math.exp(math.fsum(map(math.log, faster)) / len(faster))
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _refuse(samples: Samples) -> Floats:
-    raise ValueError(f"samples of {samples.shape!r}: every time must be a positive, finite number of seconds")
+def log_speedup(samples: Samples) -> float:
+    """ln of how many times faster the kernel is than its baseline. Raises ValueError as `log_ratios` does."""
+    ratios = log_ratios(samples)
+    if not samples.only_longer:
+        return _median(np.sort(ratios))
+    baseline, kernel = (typical_seconds(times, only_longer=True) for times in (samples.baseline, samples.seconds))
+    return math.log(baseline) - math.log(kernel)
+
+
+def _error(samples: Samples) -> tuple[float, int]:
+    """Squared standard error of `log_speedup` where it is made of faster halves, and its degrees of freedom; n >= 2.
+
+    Each repetition's share in the estimate is that of its winsorised logarithms, of both programs at once: what disturbed them both alike
+    cancels.
+    """
+    n = samples.seconds.size
+    half = (n + 1) // 2
+    influence = np.zeros(n)
+    for sign, times in ((1, samples.baseline), (-1, samples.seconds)):
+        logs = np.log(times)
+        winsorised = np.minimum(logs, np.partition(logs, half - 1)[half - 1])
+        influence += sign * (winsorised - winsorised.mean())
+    return float(influence @ influence) * (n / half) ** 2 / (n * (n - 1)), max(1, half - 1)
 
 
 def expansion(n: int) -> float:
@@ -128,13 +170,15 @@ def _expanded(value: float, low: float, high: float, factor: float) -> Interval:
 
 
 def summarise(samples: Sequence[Samples]) -> Interval:
-    """The objective of a kernel and its 95 % bootstrap interval, from its samples on every shape.
+    """The objective of a kernel and its 95 % interval, from its samples on every shape.
 
-    Repetitions are resampled within each shape; shapes are fixed (the problem names them), not resampled. Nominal
-    95 % covers 90 % or more from 5 pairs a shape. Raises ValueError without samples or with impossible times.
+    By a bootstrap where medians are taken: repetitions are resampled within each shape; shapes are fixed (the problem names
+    them), not resampled. Nominal 95 % covers 90 % or more from 5 pairs a shape. Raises ValueError without samples or with impossible times.
     """
     if not samples:
         raise ValueError("no samples to summarise: an objective needs at least one shape with one repetition")
+    if any(s.only_longer for s in samples):
+        return _summarised_halves(samples)
     ordered = [np.sort(log_ratios(s)) for s in samples]
     value = sum(_median(o) for o in ordered) / len(ordered)
     fewest = min(o.size for o in ordered)
@@ -145,6 +189,20 @@ def summarise(samples: Sequence[Samples]) -> Interval:
         means = means + _bootstrap_medians(o, stream)
     low, high = _quantiles(means / len(ordered))
     return _expanded(value, low, high, expansion(fewest))
+
+
+def _summarised_halves(samples: Sequence[Samples]) -> Interval:
+    value = sum(map(log_speedup, samples)) / len(samples)
+    if min(s.seconds.size for s in samples) < 2:
+        return Interval(value, -math.inf, math.inf)
+    errors = [_error(s) for s in samples]
+    total = math.fsum(squared for squared, _ in errors)
+    if total == 0.0:
+        return Interval(value, value, value)
+    # Degrees of freedom of a sum of variances: F. E. Satterthwaite, Biometrics Bulletin 2, 1946.
+    freedom = int(total**2 / math.fsum(squared**2 / degrees for squared, degrees in errors))
+    width = (T975[freedom - 1] if freedom <= len(T975) else Z975) * math.sqrt(total) / len(samples)
+    return Interval(value, value - width, value + width)
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:
@@ -198,9 +256,9 @@ def merge(held: Sequence[Samples], fresh: Sequence[Samples]) -> tuple[Samples, .
     merged = []
     for s in held:
         f = added.pop(s.shape, None)
-        merged.append(
-            s if f is None else Samples(s.shape, np.concatenate((s.seconds, f.seconds)), np.concatenate((s.baseline, f.baseline)))
-        )
+        if f is not None:
+            seconds, baseline = np.concatenate((s.seconds, f.seconds)), np.concatenate((s.baseline, f.baseline))
+        merged.append(s if f is None else replace(f, seconds=seconds, baseline=baseline))
     return (*merged, *added.values())
 
 
@@ -209,7 +267,7 @@ def prediction_interval(processes: Sequence[Sequence[Samples]], noise: float = S
 
     `processes[p]` holds the samples of process p, one `Samples` per shape, the same shapes in each. The estimate is the
     mean over processes of each one's objective. Processes are resampled with replacement, the repetitions within them
-    without: a process' own median scatters already by its repetitions, and drawing them anew as well would count that
+    without: a process' own estimate scatters already by its repetitions, and drawing them anew as well would count that
     twice, which doubles the interval where repetitions are noisier than processes (A. C. Davison & D. V. Hinkley,
     "Bootstrap Methods and their Application", 1997, section 3.8, compare both and recommend this one). Shapes are kept,
     as the next certification will use the same. The interval is for another *estimate* of as many processes, not for
@@ -220,7 +278,7 @@ def prediction_interval(processes: Sequence[Sequence[Samples]], noise: float = S
     shapes = [tuple(s.shape for s in p) for p in processes]
     if not shapes or not shapes[0] or any(s != shapes[0] for s in shapes):
         raise ValueError(f"a prediction interval needs processes that were timed on the same shapes, found {shapes}")
-    objectives = np.array([sum(_median(np.sort(log_ratios(samples))) for samples in process) / len(process) for process in processes])
+    objectives = np.array([sum(map(log_speedup, process)) / len(process) for process in processes])
     value = float(objectives.mean())
     low, high = _quantiles(objectives[_process_picks(len(processes))].mean(axis=1))
     wide = _expanded(value, low, high, math.sqrt(2.0) * expansion(len(processes)))

@@ -26,11 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from archive.evaluation import Evaluation, Outcome
 from archive.kernel import Kernel
 from archive.space import Key
+from archive.stats import typical_seconds
 from evo.errors import UserError
 from evo.executors.base import ExecutorError
 from evo.journal import Journal, write_whole
@@ -56,7 +55,7 @@ class Entry:
     speedup: float | None = None
     """Over the baseline, paired; None unless ok."""
     baseline: float | None = None
-    """Median seconds of the baseline in this sitting."""
+    """Seconds of the baseline in this sitting."""
     cost: float = 0.0
     """Seconds that building and measuring took."""
     artifact: str = ""
@@ -234,7 +233,7 @@ class Recorder:
         if evaluation.outcome is not Outcome.OK:
             return Entry(key, evaluation.outcome.value, cost=cost, artifact=prepared.artifact)
         recorded = evaluation.cost.get("recorded")  # a recording of a recording keeps what the first one cost
-        baselines = [float(np.median(samples.baseline)) for samples in evaluation.samples]
+        baselines = [typical_seconds(samples.baseline, only_longer=samples.only_longer) for samples in evaluation.samples]
         baseline = statistics.geometric_mean(baselines)
         return Entry(key, "ok", evaluation.speedup, baseline, cost if recorded is None else recorded, prepared.artifact)
 

@@ -156,7 +156,7 @@ def _moved(station: AnyStation, times: Times, roofs: dict[str, str]) -> dict[str
     for sizes in station.problem.held_out_shapes:
         rows, best = times[shape_label(sizes)], found.setdefault(shape_label(sizes), {})
         for name in roofs.keys() & rows.keys():
-            seconds = _median(rows.pop(name)) * (1.0 if station.mover is None else station.mover.scale(sizes))
+            seconds = _typical(station, rows.pop(name)) * (1.0 if station.mover is None else station.mover.scale(sizes))
             best[roofs[name]] = min(seconds, best.get(roofs[name], seconds))
     return found
 
@@ -229,11 +229,11 @@ def _impossible(station: AnyStation, times: Times) -> tuple[Diagnostic, ...]:
 def _best_share(station: AnyStation, times: Times) -> float:
     sizes = {shape_label(s): s for s in station.problem.held_out_shapes}
     unsure = float(station.referee.protocol.uncertainty)
-    return max(station.floor(sizes[label]) / (_median(rows[WINNER]) + unsure) for label, rows in times.items())
+    return max(station.floor(sizes[label]) / (_typical(station, rows[WINNER]) + unsure) for label, rows in times.items())
 
 
-def _median(processes: list[list[float]]) -> float:
-    return float(np.median(np.concatenate([np.asarray(rounds) for rounds in processes])))
+def _typical(station: AnyStation, processes: list[list[float]]) -> float:
+    return stats.typical_seconds(np.concatenate([np.asarray(rounds) for rounds in processes]), only_longer=station.only_longer)
 
 
 def _verify(sitting: AnySitting, supply: AnySupply, sizes: Sizes) -> None:
@@ -269,7 +269,7 @@ def _certificate(
     for name in names:
         processes = [
             [
-                Samples(label, np.asarray(w[: len(b)]), np.asarray(b))
+                Samples(label, np.asarray(w[: len(b)]), np.asarray(b), station.only_longer)
                 for label, rows in times.items()
                 for w, b in [(rows[WINNER][p], rows[name][p])]
             ]
@@ -281,10 +281,10 @@ def _certificate(
     for sizes in problem.held_out_shapes:
         label = shape_label(sizes)
         rows = times[label]
-        winner, median = _median(rows[WINNER]), {name: _median(rows[name]) for name in names}
+        winner, others = _typical(station, rows[WINNER]), {name: _typical(station, rows[name]) for name in names}
         shares = {name: seconds / winner for name, seconds in station.ceilings_of(sizes, moved[label]).items()}
         share = strictest(shares) if shares else station.roof(sizes) / winner
-        shapes.append(CertifiedShape(label, winner, median, share, problem.bytes_moved(sizes), problem.flops(sizes), shares))
+        shapes.append(CertifiedShape(label, winner, others, share, problem.bytes_moved(sizes), problem.flops(sizes), shares))
     libraries = [name for name in names if name != SEED]
     shares = mean_shares([shape.shares for shape in shapes])
     return Certificate(

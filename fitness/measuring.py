@@ -220,7 +220,7 @@ class MeasuringEvaluator:
         impossible times are told, allows for what is not known of the time (`seconds_uncertainty`)."""
         unsure = self.station.referee.protocol.uncertainty
         sizes = {shape_label(s): s for s in self.problem.shapes}
-        times = {s.shape: float(np.median(s.seconds)) for s in samples}
+        times = {s.shape: stats.typical_seconds(s.seconds, only_longer=s.only_longer) for s in samples}
         shares = [self.station.roof(sizes[label]) / t for label, t in times.items()]
         return {
             "bandwidth": stats.geometric_mean([self.problem.bytes_moved(sizes[label]) / t for label, t in times.items()]),
@@ -324,14 +324,14 @@ def _circumstantial(evaluation: Evaluation) -> bool:
 
 def _blurred(samples: tuple[Samples, ...], uncertainty: float) -> tuple[Diagnostic, ...]:
     """The note that a kernel is too fast for its time to be known well."""
-    median, shape = min((float(np.median(s.seconds)), s.shape) for s in samples)
-    if uncertainty < BLUR * median:
+    seconds, shape = min((stats.typical_seconds(s.seconds, only_longer=s.only_longer), s.shape) for s in samples)
+    if uncertainty < BLUR * seconds:
         return ()
     message = (
-        f"on shape {shape} a call takes {1e6 * median:.1f} us and may take up to {1e6 * uncertainty:.1f} us less: the empty call itself "
+        f"on shape {shape} a call takes {1e6 * seconds:.1f} us and may take up to {1e6 * uncertainty:.1f} us less: the empty call itself "
         "varies so much here. Times and speedups of so short calls are the least that is sure; larger shapes tell more."
     )
-    return (Diagnostic("time", "near_resolution", message, {"shape": shape, "seconds": median, "uncertainty": uncertainty}),)
+    return (Diagnostic("time", "near_resolution", message, {"shape": shape, "seconds": seconds, "uncertainty": uncertainty}),)
 
 
 def _screened(evaluation: Evaluation) -> bool:

@@ -19,9 +19,9 @@ from archive.tunables import Value
 
 __all__ = ["PROTOCOL_VERSION", "Bar", "Certificate", "CertifiedShape", "Duel", "Estimate", "EvaluationSettings", "Evaluator", "Prepared"]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever a change of the evaluation protocol makes older figures incomparable. 2: arguments lie in huge pages, no lane follows
-itself."""
+itself. 3: on a CPU the faster half of the repetitions counts, no longer their median (on a GPU nothing changed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class CertifiedShape:
     bytes_moved: int
     flops: int
     shares: Mapping[str, float] = field(default_factory=dict)
-    """Of each ceiling by its name (`fitness.shares`): what it takes / what the kernel takes, both medians of the same rounds."""
+    """Of each ceiling by its name (`fitness.shares`): what it takes / what the kernel takes, both of the same rounds."""
 
 
 @dataclass(frozen=True, slots=True)

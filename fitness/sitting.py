@@ -78,6 +78,7 @@ class Sitting:
     """
 
     exchanges = True
+    only_longer = True
 
     def __init__(self, problem: Problem, referee: Referee, pool: SlotPool, *, call_timeout: float) -> None:
         self._problem = problem

@@ -52,7 +52,7 @@ FIRST = 2
 LARGE = 1 << 20
 """Bytes of one set of arguments from which cases are made ahead."""
 IMPOSSIBLE = 0.95
-"""A median under this share of the least possible time is not believed."""
+"""A time under this share of the least possible time is not believed."""
 
 
 def impossible_time(stage: str, share: float) -> Diagnostic:
@@ -87,6 +87,8 @@ def baseline_program(problem: Problem, name: str) -> Program:
 
 class Station:
     """Opened lazily, on the first measurement. Not thread-safe: one device does one thing at a time."""
+
+    only_longer = Sitting.only_longer
 
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         self.problem = problem

@@ -45,6 +45,10 @@ class AnySitting(Protocol):
     def exchanges(self) -> bool:
         """Whether lanes have memory of their own, which they can exchange."""
 
+    @property
+    def only_longer(self) -> bool:
+        """Of its times: `Samples.only_longer`."""
+
     def exchange(self, one: str, other: str) -> None:
         """Has two lanes exchange it. Raises `Refused`."""
 
@@ -116,6 +120,8 @@ class AnyStation(Protocol):
     def raise_ceilings(self) -> None: ...
     def floor(self, sizes: Sizes) -> float: ...
     def roof(self, sizes: Sizes) -> float: ...
+    @property
+    def only_longer(self) -> bool: ...
     @property
     def spacing(self) -> float: ...
 

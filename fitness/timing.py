@@ -79,10 +79,12 @@ def time_rounds(
         except StopIteration:
             break
         ended = _reason_to_stop(seconds, names, baseline, done, sitting.cost["kernel"], bar)
-        if ended is not None or (done >= MIN_ROUNDS and _precise(seconds, names, baseline, precision)):
+        if ended is not None:
+            break
+        if done >= MIN_ROUNDS and all(_precise(_paired(seconds, name, baseline, sitting.only_longer), precision) for name in names):
             break
     sitting.conclude()
-    return Timed({name: _paired(seconds, name, baseline) for name in names}, () if ended is None else (ended,))
+    return Timed({name: _paired(seconds, name, baseline, sitting.only_longer) for name in names}, () if ended is None else (ended,))
 
 
 def settle_rounds(
@@ -106,7 +108,7 @@ def settle_rounds(
                 break
             if done % EXCHANGE:
                 continue
-            if done == most or (done % step == 0 and _decided(_paired(seconds, *names), precision)):
+            if done == most or (done % step == 0 and _decided(_paired(seconds, *names, sitting.only_longer), precision)):
                 break
             if sitting.exchanges:
                 cases = fresh()
@@ -114,7 +116,9 @@ def settle_rounds(
         except StopIteration:
             break
     sitting.conclude()
-    return Timed({name: _paired(seconds, name, baseline) for name in names}, (), _paired(seconds, *names))
+    only_longer = sitting.only_longer
+    each = {name: _paired(seconds, name, baseline, only_longer) for name in names}
+    return Timed(each, (), _paired(seconds, *names, only_longer))
 
 
 def _exchange(sitting: AnySitting, cases: Mapping[str, Iterator[Any]], names: tuple[str, str]) -> None:
@@ -141,7 +145,7 @@ def _round(sitting: AnySitting, cases: Mapping[str, Iterator[Any]], seconds: Sec
 
 def _reason_to_stop(seconds: Seconds, names: Sequence[str], baseline: str, done: int, spent: float, bar: Bar | None) -> Diagnostic | None:
     if bar is not None and done == SCREEN_ROUNDS and len(names) == 1:
-        ratios = [stats.log_ratios(samples) for samples in _paired(seconds, names[0], baseline)]
+        ratios = [np.log(rows[baseline]) - np.log(rows[names[0]]) for rows in seconds.values()]
         if hopeless(ratios, bar):
             elite = f"{np.exp(bar.objective):.3g}x"
             message = f"stopped after {done} rounds: even its optimistic bound is slower than the elite of its cell ({elite})"
@@ -151,17 +155,17 @@ def _reason_to_stop(seconds: Seconds, names: Sequence[str], baseline: str, done:
     return None
 
 
-def _precise(seconds: Seconds, names: Sequence[str], baseline: str, precision: float) -> bool:
-    summaries = (stats.summarise(_paired(seconds, name, baseline)) for name in names)
-    return all(summary.high - summary.low <= precision for summary in summaries)
+def _precise(samples: tuple[Samples, ...], precision: float) -> bool:
+    summary = stats.summarise(samples)
+    return summary.high - summary.low <= precision
 
 
-def _paired(seconds: Seconds, name: str, baseline: str) -> tuple[Samples, ...]:
+def _paired(seconds: Seconds, name: str, baseline: str, only_longer: bool) -> tuple[Samples, ...]:
     """One lane's samples; a round that broke off half-way leaves shapes with different counts, which is harmless."""
     found = []
     for label, rows in seconds.items():
         n = min(len(rows[name]), len(rows[baseline]))
-        found.append(Samples(label, _floats(rows[name][:n]), _floats(rows[baseline][:n])))
+        found.append(Samples(label, _floats(rows[name][:n]), _floats(rows[baseline][:n]), only_longer))
     return tuple(found)
 
 

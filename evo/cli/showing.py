@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from archive.stats import log_speedup, typical_seconds
 from evo.cli.output import facts, say, section, source, table
 from evo.cli.reporting import certificate_facts, print_certificate_shapes
 
@@ -126,14 +125,15 @@ def note(name: str, value: object) -> str:
 
 
 def print_samples(samples: Sequence[Samples]) -> None:
-    """Per shape: how often, medians, how far the repetitions spread, the median of the paired ratios."""
+    """Per shape: how often, what stands for the repetitions (`archive.stats`), how far they spread, the speedup."""
     rows = []
     for sample in samples:
         mine, base = sample.seconds * 1e3, sample.baseline * 1e3
         spread = f"{mine.min():.4g} to {mine.max():.4g}"
-        ratio = f"{np.median(sample.baseline / sample.seconds):.2f}×"
-        rows.append((sample.shape, str(len(mine)), f"{np.median(mine):.4g}", spread, f"{np.median(base):.4g}", ratio))
-    columns = ("shape", "n", "median ms", "range ms", "baseline ms", "speedup")
+        own, theirs = (typical_seconds(times, only_longer=sample.only_longer) for times in (mine, base))
+        ratio = f"{math.exp(log_speedup(sample)):.2f}×"
+        rows.append((sample.shape, str(len(mine)), f"{own:.4g}", spread, f"{theirs:.4g}", ratio))
+    columns = ("shape", "n", "ms", "range ms", "baseline ms", "speedup")
     table(columns, rows, right=columns[1:])
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from archive.candidate import Candidate
 from archive.kernel import Kernel
+from archive.stats import log_speedup
 from evo.errors import UserError
 from evo.reading import RunReader
 
@@ -93,4 +93,4 @@ def specialists(reader: RunReader, numbers: list[int]) -> list[Specialist]:
 def _speeds(candidate: Candidate) -> dict[str, float]:
     """Speedup by shape, as the search measured it."""
     evaluation = candidate.evaluation
-    return {} if evaluation is None else {s.shape: float(np.median(s.baseline / s.seconds)) for s in evaluation.samples}
+    return {} if evaluation is None else {s.shape: math.exp(log_speedup(s)) for s in evaluation.samples}

@@ -3,10 +3,11 @@
     python experiments/bench/noise_bench.py [--quick] [--neighbours 1] [medians] [order] [itself] [certificates] [preemption]
 
 Needs g++, two cores and an otherwise quiet machine; eight minutes, `--quick` two. Two kernels, both softmaxes of about 1 ms: one streams
-16 MiB through the caches, which it shares with whoever else there is; the other has 256 KiB and computes. Before each figure of the
+16 MiB through the caches, which it shares with whoever else there is; the other has 2 MiB and computes. Before each figure of the
 evaluator stands what a bare loop of the same kernel and baseline scatters by at that time, without any evaluator: that is the machine.
 The figure that decides everything in a search is the speedup, which is made of pairs; times are shown beside it. A speedup is the
-geometric mean over a problem's shapes, of which shipped problems have two or three: medians are shown of one shape and of three alike.
+geometric mean over a problem's shapes, of which shipped problems have two or three: both are shown. What stands for the repetitions
+of an evaluation is their faster half (`archive.stats`); what their medians would have said is shown beside it, of the same repetitions.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np  # noqa: E402
 from _apart import Chain, Twins, bare, chained, slope, twins  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
 
-from archive.evaluation import Evaluation  # noqa: E402
+from archive.evaluation import Evaluation, Samples  # noqa: E402
 from archive.kernel import Kernel  # noqa: E402
+from archive.stats import log_speedup, typical_seconds  # noqa: E402
 from fitness.measuring import MeasuringEvaluator  # noqa: E402
 from fitness.problem import Problem  # noqa: E402
 from fitness.protocol import EvaluationSettings  # noqa: E402
@@ -128,13 +129,12 @@ class Subject:
         evaluator = self.evaluator
         return evaluator.measure(evaluator.prepare(self.pair.fast if kernel is None else kernel))
 
-    def loop(self) -> NDArray[np.float64]:
-        """(count, 2): medians of a bare loop, of as many rounds as an evaluation has: seconds, and the baseline's in relation to them."""
+    def loop(self) -> list[tuple[Samples, ...]]:
+        """Samples of a bare loop, in portions of as many rounds as an evaluation has."""
         evaluator, problem = self.evaluator, self.evaluator.problem
         core, sizes = evaluator.station.core, problem.shapes[0]
         times = bare(evaluator.target, problem, [self.pair.fast], sizes, core, rounds=ROUNDS * self.count)
-        pairs = times.reshape(self.count, ROUNDS, 2)
-        return np.stack([np.median(pairs[:, :, 0], axis=1), np.median(pairs[:, :, 1] / pairs[:, :, 0], axis=1)], axis=1)
+        return [(Samples("bare", *pairs.T, only_longer=True),) for pairs in times.reshape(self.count, ROUNDS, 2)]
 
 
 def opened(shapes: Sequence[dict[str, int]]) -> MeasuringEvaluator:
@@ -152,15 +152,24 @@ def seconds(evaluation: Evaluation) -> float:
     return float(evaluation.profile["seconds"])
 
 
-def spread(values: NDArray[np.float64]) -> str:
-    centre = np.median(values)
-    within = np.mean(np.abs(values / centre - 1) <= 0.03)
-    return f"{100 * np.std(np.log(values)):5.1f} {100 * (values.max() / values.min() - 1):6.1f} {100 * within:5.0f}"
+def spread(logs: Sequence[float]) -> str:
+    values = np.exp(np.asarray(logs))
+    within = np.mean(np.abs(values / np.median(values) - 1) <= 0.03)
+    return f"{100 * np.std(logs):5.1f} {100 * (values.max() / values.min() - 1):6.1f} {100 * within:5.0f}"
+
+
+def told(what: str, measured: Sequence[tuple[Samples, ...]]) -> None:
+    """Spreads of the speedups and times that samples stand for, and of what their medians do."""
+    for name, only_longer in ((what, True), ("  its medians", False)):
+        found = [[replace(samples, only_longer=only_longer) for samples in each] for each in measured]
+        speedups = [float(np.mean([log_speedup(samples) for samples in each])) for each in found]
+        times = [float(np.mean(np.log([typical_seconds(s.seconds, only_longer=only_longer) for s in each]))) for each in found]
+        print(f"    {name:<26} {spread(speedups)}   {spread(times)}", flush=True)
 
 
 def medians(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
-    print(f"\nmedians of one kernel, measured {subjects[0].count} times; in %: standard deviation, from least to most, how many")
-    print("lie within 3 % of their median (wanted: 100)                  speedup, by pairs      time")
+    print(f"\none kernel, measured {subjects[0].count} times; in %: standard deviation, from least to most, how many")
+    print("lie within 3 % of their median (wanted: 100)  speedup, by pairs      time")
     for subject in subjects:
         for kind in ("idle", *BUSY):
             with subject.on_three_shapes() as three, neighbour(kind, cores):
@@ -168,11 +177,10 @@ def medians(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
                 prepared = three.prepare(subject.pair.fast)
                 by_shapes = {"three shapes": [three.measure(prepared) for _ in range(subject.count)]}
                 by_shapes["one shape"] = [subject.measured() for _ in range(subject.count)]
-            for head, (what, evaluations) in zip((f"{subject.name:<10} neighbour {kind:<10}", ""), by_shapes.items(), strict=True):
-                times = np.array([seconds(evaluation) for evaluation in evaluations])
-                ratios = np.exp(np.array([evaluation.objective for evaluation in evaluations], dtype=float))
-                print(f"  {head:<31} evaluator, {what:<12} {spread(ratios)}   {spread(times)}")
-            print(f"  {'':<31} bare loop, one shape    {spread(loop[:, 1])}   {spread(loop[:, 0])}", flush=True)
+            print(f"  {subject.name}, neighbour {kind}")
+            for what, evaluations in by_shapes.items():
+                told(f"evaluator, {what}", [evaluation.samples for evaluation in evaluations])
+            told("bare loop, one shape", loop)
 
 
 def order(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
@@ -185,9 +193,9 @@ def order(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
                 duels = [subject.evaluator.duel(fast, slow) for _ in range(subject.count)]
             alone = np.mean([one is not None and two is not None and one > two for one, two in pairs])
             found = np.array([duel.advantage for duel in duels])
-            told = f"one after the other {100 * alone:4.0f} %, in a duel {100 * np.mean(found > 0):4.0f} %"
+            said = f"one after the other {100 * alone:4.0f} %, in a duel {100 * np.mean(found > 0):4.0f} %"
             apart = f"apart by {100 * np.expm1(np.median(found)):.1f} %, each ± {100 * np.std(found):.1f} %"
-            print(f"  {subject.name:<10} neighbour {kind:<10} {told} ({apart})", flush=True)
+            print(f"  {subject.name:<10} neighbour {kind:<10} {said} ({apart})", flush=True)
 
 
 def itself(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
@@ -218,8 +226,8 @@ def certificates(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
             next_ones = np.mean([one.low <= two.value <= one.high for one, two in pairwise(found)])
             every = np.mean([one.low <= two.value <= one.high for one in found for two in found if one is not two])
             width = np.median([one.high / one.low - 1 for one in found])
-            told = f"next one {100 * next_ones:4.0f} %, any other {100 * every:4.0f} %; median width {100 * width:4.1f} %"
-            print(f"  {subject.name:<10} neighbour {kind:<10} {told}", flush=True)
+            said = f"next one {100 * next_ones:4.0f} %, any other {100 * every:4.0f} %; median width {100 * width:4.1f} %"
+            print(f"  {subject.name:<10} neighbour {kind:<10} {said}", flush=True)
 
 
 def preemption(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
@@ -231,8 +239,8 @@ def preemption(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
             disturbed = [subject.measured() for _ in range(rounds)]
         retries, rest = (sum(e.cost.get(name, 0.0) for e in disturbed) / rounds for name in ("retries", "preempted"))
         off = 100 * (float(np.median([seconds(e) for e in disturbed])) / quiet - 1)
-        told = f"{retries:.1f} rounds repeated and {rest:.1f} taken disturbed per evaluation"
-        print(f"  {subject.name:<10} {told}; median {off:+.1f} % against an undisturbed core", flush=True)
+        said = f"{retries:.1f} rounds repeated and {rest:.1f} taken disturbed per evaluation"
+        print(f"  {subject.name:<10} {said}; median {off:+.1f} % against an undisturbed core", flush=True)
 
 
 def main() -> None:
@@ -247,7 +255,7 @@ def main() -> None:
     count = 8 if arguments.quick else 30
     subjects = []
     try:
-        subjects.append(Subject.open("computing", {"rows": 64, "cols": 512}, count, LENGTH))
+        subjects.append(Subject.open("computing", {"rows": 512, "cols": 512}, count, LENGTH))
         subjects.append(Subject.open("streaming", {"rows": 1024, "cols": 2048}, count, None))
         core = subjects[0].evaluator.station.core
         cores = other_cores(core, arguments.neighbours)

@@ -98,6 +98,7 @@ class GpuSitting:
     """Lanes measured together on one device. A context manager: leaving it ends every untrusted runner."""
 
     exchanges = False
+    only_longer = False
 
     def __init__(self, station: GpuStation, problem: Problem, referee: GpuReferee, pool: SlotPool, *, call_timeout: float) -> None:
         self._station = station

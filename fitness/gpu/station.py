@@ -126,6 +126,7 @@ class GpuStation:
         """A baseline's lane, whose runner outlives sittings."""
         return self._lanes.get(name)
 
+    only_longer = GpuSitting.only_longer
     spacing = 0.0
     """A device drifts by a few thousandths, and is too dear to wait."""
 

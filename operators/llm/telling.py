@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from archive.candidate import Candidate
 from archive.descriptors import Descriptors
-from archive.evaluation import Diagnostic, Evaluation
+from archive.evaluation import Diagnostic, Evaluation, Samples
+from archive.stats import log_speedup, typical_seconds
 from archive.tunables import Value
 from operators.base import View
 
@@ -131,8 +128,8 @@ def strengths(one: Candidate, other: Candidate) -> tuple[str, str]:
 def _strength(one: Candidate, other: Candidate) -> str:
     if one.evaluation is None or other.evaluation is None:
         return ""
-    theirs = {samples.shape: _median(samples.seconds) for samples in other.evaluation.samples}
-    mine = {samples.shape: _median(samples.seconds) for samples in one.evaluation.samples}
+    theirs = {samples.shape: _seconds(samples) for samples in other.evaluation.samples}
+    mine = {samples.shape: _seconds(samples) for samples in one.evaluation.samples}
     faster = [
         f"{shape} ({theirs[shape] / mine[shape]:.2f}x the other)"
         for shape in mine
@@ -195,14 +192,12 @@ def _change(child: Candidate) -> str:
 def _shapes(evaluation: Evaluation) -> tuple[Shape, ...]:
     found = []
     for samples in evaluation.samples:
-        seconds = _median(samples.seconds)
-        found.append(Shape(samples.shape, _time(seconds), _median(samples.baseline / samples.seconds)))
+        found.append(Shape(samples.shape, _time(_seconds(samples)), math.exp(log_speedup(samples))))
     return tuple(found)
 
 
-def _median(values: NDArray[np.float64]) -> float:
-    """As np.median, ten times as fast for a dozen values."""
-    return float(statistics.median(values.tolist()))
+def _seconds(samples: Samples) -> float:
+    return typical_seconds(samples.seconds, only_longer=samples.only_longer)
 
 
 def _time(seconds: float) -> str:

@@ -14,9 +14,11 @@ from archive.stats import (
     clearly_worse,
     difference,
     geometric_mean,
+    log_speedup,
     merge,
     prediction_interval,
     summarise,
+    typical_seconds,
     within_noise,
 )
 
@@ -89,6 +91,91 @@ def test_the_interval_is_not_needlessly_wide() -> None:
     widths = [(s := summarise([timed(1.3, 20, seed=i)])).high - s.low for i in range(100)]
     # The median of 20 has a standard error of 1.25 * sqrt(2) * 2 % / sqrt(20) = 0.8 %; four of those make a 95 % interval.
     assert np.mean(widths) < 1.5 * 4 * 0.008
+
+
+# -- where disturbances only make times longer ---------------------------------------------------------------------------
+
+
+def disturbed(rng: np.random.Generator, n: int, ratio: float = 1.3, *, share: float = 0.3, shape: str = "n=1") -> Samples:
+    """A share of the rounds falls into moments in which memory is slow: kernel and baseline take longer, each by its own amount."""
+    busy = rng.random(n) < share
+    longer = np.where(busy, rng.uniform(0.2, 0.8, (2, n)), 0.0) + rng.exponential(0.03, (2, n))
+    return Samples(shape, 1e-3 / ratio * np.exp(longer[0]), 1e-3 * np.exp(longer[1]), True)
+
+
+def test_a_time_is_the_geometric_mean_of_the_faster_half() -> None:
+    assert typical_seconds(np.array([9.0, 1.0, 4.0, 7.0]), only_longer=True) == pytest.approx(2.0)
+    assert typical_seconds(np.array([8.0, 1.0, 50.0, 27.0, 8.0]), only_longer=True) == pytest.approx(4.0), "of five, the fastest three"
+    assert typical_seconds(np.array([9.0, 1.0, 4.0, 7.0]), only_longer=False) == pytest.approx(5.5)
+    assert typical_seconds(np.array([3.0]), only_longer=True) == pytest.approx(3.0)
+
+
+def test_a_speedup_is_the_ratio_of_two_such_times() -> None:
+    samples = Samples("a", np.array([1.0, 4.0, 9.0, 9.0]), np.array([90.0, 8.0, 32.0, 70.0]), True)
+    assert log_speedup(samples) == pytest.approx(math.log(8.0))
+    assert summarise([samples]).value == pytest.approx(math.log(8.0))
+
+
+def test_disturbances_of_nearly_half_of_the_calls_hardly_change_it() -> None:
+    times = np.full(16, 1e-3)
+    times[:7] *= 2
+    assert typical_seconds(times, only_longer=True) == pytest.approx(1e-3)
+
+
+def test_a_kernel_that_is_quick_in_few_of_its_calls_is_not_a_quick_kernel() -> None:
+    times = np.full(16, 1e-3)
+    times[:2] *= 0.1
+    assert typical_seconds(times, only_longer=True) > 0.5e-3
+
+
+def test_it_scatters_less_than_the_median_does_on_a_disturbed_machine() -> None:
+    rng = np.random.default_rng(5)
+    drawn = [disturbed(rng, 16, share=share) for share in rng.uniform(0.1, 0.6, 400)]
+    medians = [Samples(s.shape, s.seconds, s.baseline) for s in drawn]
+    assert np.std([log_speedup(s) for s in drawn]) < 0.8 * np.std([log_speedup(s) for s in medians])
+
+
+@pytest.mark.parametrize(("n", "shapes"), [(4, 1), (5, 1), (6, 3), (10, 1), (16, 3), (64, 2)])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_its_nominal_95_percent_interval_covers_the_truth_at_least_90_percent_of_the_time(n: int, shapes: int, share: float) -> None:
+    rng = np.random.default_rng(n * 100 + shapes)
+    found = [summarise([disturbed(rng, n, share=share, shape=str(k)) for k in range(shapes)]) for _ in range(400)]
+    assert np.mean([one.low <= math.log(1.3) <= one.high for one in found]) >= 0.90
+
+
+def test_its_interval_is_not_needlessly_wide() -> None:
+    rng = np.random.default_rng(8)
+    found = [summarise([disturbed(rng, 16, share=0.0)]) for _ in range(300)]
+    assert np.mean([one.high - one.low for one in found]) < 1.6 * 4 * np.std([one.value for one in found])
+
+
+def test_what_disturbs_both_programs_of_a_pair_alike_makes_its_interval_no_wider() -> None:
+    drift = np.linspace(1.0, 2.0, 20)
+    paired = Samples("n=1", 1e-3 * drift, 2e-3 * drift, True)
+    torn = Samples("n=1", paired.seconds[::-1].copy(), paired.baseline, True)
+    assert summarise([paired]).value == summarise([torn]).value == pytest.approx(math.log(2))
+    assert summarise([paired]).high - summarise([paired]).low < 1e-9
+    assert summarise([torn]).high - summarise([torn]).low > 0.2
+
+
+def test_one_repetition_of_such_times_leaves_the_interval_open() -> None:
+    rng = np.random.default_rng(0)
+    assert summarise([disturbed(rng, 1)]).high == math.inf
+    assert math.isfinite(summarise([disturbed(rng, 2)]).high)
+
+
+def test_merged_samples_stay_what_they_are() -> None:
+    rng = np.random.default_rng(0)
+    assert all(s.only_longer for s in merge([disturbed(rng, 3)], [disturbed(rng, 3), disturbed(rng, 3, shape="b")]))
+    assert not any(s.only_longer for s in merge([timed(1.0, 3)], [timed(1.0, 3)]))
+
+
+def test_certificates_of_such_times_hold_the_next_one_too() -> None:
+    rng, held = np.random.default_rng(4), 0
+    for _ in range(200):
+        one, two = (prediction_interval([[disturbed(rng, 5)] for _ in range(9)], noise=0.0) for _ in range(2))
+        held += one.low <= two.value <= one.high
+    assert held / 200 >= 0.90
 
 
 def test_clearly_different_kernels_are_told_apart_and_equal_ones_are_not() -> None:
