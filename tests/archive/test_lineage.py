@@ -36,7 +36,7 @@ def lineage(tmp_path: Path) -> Iterator[Lineage]:
 
 
 def evaluated(objective: float, tile: int = 8) -> Evaluation:
-    samples = tuple(Samples(f"n={n}", np.linspace(1e-3, 2e-3, 5) / n, np.linspace(3e-3, 4e-3, 5) / n) for n in (1, 3))
+    samples = tuple(Samples(f"n={n}", np.linspace(1e-3, 2e-3, 5) / n, np.linspace(3e-3, 4e-3, 5) / n, n == 3) for n in (1, 3))
     return Evaluation(
         KERNEL.with_values({"TILE": tile}).id,
         Outcome.OK,
@@ -82,8 +82,8 @@ def same(a: Evaluation | None, b: Evaluation | None) -> bool:
         return a is b
     plain = [f.name for f in dataclasses.fields(Evaluation) if f.name != "samples"]
     return all(getattr(a, n) == getattr(b, n) for n in plain) and [
-        (s.shape, s.seconds.tobytes(), s.baseline.tobytes()) for s in a.samples
-    ] == [(s.shape, s.seconds.tobytes(), s.baseline.tobytes()) for s in b.samples]
+        (s.shape, s.seconds.tobytes(), s.baseline.tobytes(), s.only_longer) for s in a.samples
+    ] == [(s.shape, s.seconds.tobytes(), s.baseline.tobytes(), s.only_longer) for s in b.samples]
 
 
 def test_a_candidate_comes_back_equal_in_every_field(lineage: Lineage) -> None:

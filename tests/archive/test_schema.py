@@ -12,6 +12,7 @@ from archive import schema
 from archive.candidate import AddStatus, Proposal
 from archive.lineage import Lineage, LineageError, SchemaError
 from archive.schema import TABLES, VERSION
+from archive.stats import log_speedup
 
 PAIRS = np.array([[1e-3, 2e-3], [1.5e-3, 2.5e-3], [1e-3, 3e-3]])
 
@@ -80,6 +81,32 @@ def test_an_older_schema_is_migrated_and_nothing_is_lost(tmp_path: Path) -> None
         assert lineage.select("SELECT run, started FROM sessions") == [{"run": 1, "started": "2026-01-01T00:00:00.000Z"}]
         assert [r["version"] for r in lineage.select("SELECT version FROM schema_versions")] == [1, VERSION]
         assert lineage.seconds >= 3.0
+
+
+def version_2(path: Path) -> None:
+    """The same as schema 2 kept it: pairs in one BLOB, nothing said of how they were disturbed."""
+    version_1(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "VERSION", 2)
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        patch.setattr(schema, "VIEWS", {})
+        connection = sqlite3.connect(path, isolation_level=None)
+        schema.migrate(connection, path, 1)
+        connection.close()
+
+
+def test_times_of_before_it_was_said_how_they_are_disturbed_keep_their_medians(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    version_2(path)
+    plain = sqlite3.connect(path)
+    assert plain.execute("PRAGMA user_version").fetchone() == (2,)
+    assert [row[1] for row in plain.execute("PRAGMA table_info(samples)")] == ["evaluation", "position", "shape", "count", "pairs"]
+    plain.close()
+    with Lineage.open(path) as lineage:
+        (candidate,) = lineage.candidates()
+        (samples,) = candidate.evaluation.samples
+        assert not samples.only_longer and np.array_equal(samples.seconds, PAIRS[:, 0])
+        assert log_speedup(samples) == pytest.approx(np.log(2.0))
 
 
 def test_a_migrated_database_has_the_columns_and_views_of_a_new_one(tmp_path: Path) -> None:
