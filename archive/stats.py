@@ -10,7 +10,7 @@ What the speedup on a shape is depends on how times are disturbed (`Samples.only
 - A single call by the clock is only ever made longer, by whoever shares memory and caches with it, and by much: half of a machine's
   calls may take twice as long for seconds on end. The median follows that; the faster half of the calls hardly does. So there the
   time of a program is the geometric mean of the faster half of its repetitions, and the speedup the ratio of two of these. On
-  a shared host that scatters less by a third (experiments/results/noise.txt), which is worth twice the repetitions. As for a median,
+  a shared host that scatters less by a quarter (experiments/results/noise.txt), which is worth 1.7 times the repetitions. As for a median,
   a kernel has to be quick in half of its calls for that to count as its speed (J. Chen & J. Revels, "Robust benchmarking in noisy
   environments", 2016, argue on the same grounds for the minimum, which a single lucky call decides). The interval is from the
   variance of winsorised times (J. W. Tukey & D. H. McLaughlin, Sankhya A 25, 1963), paired, by Student's t.
