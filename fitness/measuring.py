@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +60,9 @@ class MeasuringEvaluator:
     deterministic = False
     baseline = SEARCH_BASELINE
     """Name of the baseline that the objective is relative to."""
+    idle: Callable[[], bool] | None = None
+    """Asked while a kernel is timed: whether nobody waits for the device, so that more repetitions cost nothing (`fitness.timing.FREE`).
+    None: somebody always does."""
 
     def __init__(self, problem: Problem, target: Target, settings: EvaluationSettings) -> None:
         self.problem = problem
@@ -168,7 +171,8 @@ class MeasuringEvaluator:
                 lane = sitting.seat(KERNEL, self.target.program(self._artifact(prepared)))
                 self._verify(sitting, lane)
                 station.seat_baseline(sitting)
-                timed = self._time(sitting, (KERNEL,), bar)
+                timed = self._time(sitting, KERNEL, bar)
+                errors = _accuracy(sitting.lane(KERNEL))
             except Refused as refused:
                 if refused.lane == self.baseline:
                     raise BaselineFailed(self.problem.name, refused) from refused
@@ -181,7 +185,7 @@ class MeasuringEvaluator:
         canary += time.perf_counter() - begin
         drift = before.drift(after)
         statistics = time.perf_counter()
-        facts = self._achieved(samples) | _accuracy(lane) | {"canary_drift": drift}
+        facts = self._achieved(samples) | errors | {"canary_drift": drift}
         summary = stats.summarise(samples)
         done = time.perf_counter()
         cost = {**prepared.cost, **sitting.cost, "canary": canary, "statistics": done - statistics}
@@ -206,8 +210,8 @@ class MeasuringEvaluator:
         for case, twice in proofs(self.problem, self.station.supply):
             (sitting.twice if twice else sitting.call)(lane, case)
 
-    def _time(self, sitting: AnySitting, names: Sequence[str], bar: Bar | None = None) -> Timed:
-        return time_rounds(sitting, self._cases(), names, self.baseline, bar=bar, **self._enough())
+    def _time(self, sitting: AnySitting, name: str, bar: Bar | None = None) -> Timed:
+        return time_rounds(sitting, self._cases, name, self.baseline, bar=bar, idle=self.idle, **self._enough())
 
     def _enough(self) -> Enough:
         return {"cap": self.settings.repetitions, "precision": self.settings.precision}

@@ -34,7 +34,7 @@ class EvaluationSettings:
     core: int | None = None
     """Measuring core; None takes the last one this process may use."""
     repetitions: int = 16
-    """Cap on timed pairs per shape in a search."""
+    """Cap on timed pairs per shape in a search, while somebody waits for the device (`fitness.timing.FREE`)."""
     precision: float = 0.02
     """Relative width of the 95 % interval at which repetition stops."""
     call_timeout: float = 10.0

@@ -123,20 +123,20 @@ class Sitting:
         lane = self._lanes[name] = Lane(name, runner, program, trusted, judged)
         return lane
 
-    def exchange(self, one: str, other: str) -> None:
-        """Seats both programs anew, each in the other's slots: what is faster or slower about a slot's memory goes to both alike.
+    def exchange(self, *names: str) -> None:
+        """Seats these programs anew, each in the next one's slots: what is faster or slower about a slot's memory goes to all alike.
 
-        Both are as cold then as after their first seating. Raises `Refused`.
+        A single one keeps its slots. All are as cold then as after their first seating, and have seen no case. Raises `Refused`.
         """
         self.conclude()
-        left = {name: self._lanes.pop(name) for name in (one, other)}
+        left = {name: self._lanes.pop(name) for name in names}
         try:
             for lane in left.values():
                 lane.runner.close()
             for name, lane in left.items():
                 self.seat(name, lane.program, judged=lane.judged).error = lane.error
         finally:
-            for name, heir in ((one, other), (other, one)):
+            for name, heir in zip(names, (*names[1:], names[0]), strict=True):
                 slots = left[name].inherited | left[name].slots
                 if heir in self._lanes:
                     self._lanes[heir].inherited = slots

@@ -43,14 +43,14 @@ class AnySitting(Protocol):
 
     @property
     def exchanges(self) -> bool:
-        """Whether lanes have memory of their own, which they can exchange."""
+        """Whether lanes have memory of their own, which they can exchange, and runners that see each case once."""
 
     @property
     def only_longer(self) -> bool:
         """Of its times: `Samples.only_longer`."""
 
-    def exchange(self, one: str, other: str) -> None:
-        """Has two lanes exchange it. Raises `Refused`."""
+    def exchange(self, *names: str) -> None:
+        """Has lanes exchange it, in new runners. Raises `Refused`."""
 
     def conclude(self) -> None:
         """The last looks, before times are believed. Raises `Refused`."""

@@ -26,14 +26,14 @@ from archive.kernel import Kernel
 from archive.space import Space
 from evo.errors import as_user_error
 from evo.executors.base import Executor, ExecutorError
-from evo.executors.worker import Done, Failed, Order, Ready, Request
+from evo.executors.worker import Done, Failed, Order, Ready, Request, Waiting
 from fitness.protocol import Bar, Certificate, Duel, Evaluator, Prepared
 
 __all__ = ["LocalExecutor", "default_builders"]
 
 T = TypeVar("T")
 
-BOOT = "import sys; sys.path[:] = {path!r}; from evo.executors.worker import main; main({descriptor}, {parent})"
+BOOT = "import sys; sys.path[:] = {path!r}; from evo.executors.worker import main; main({descriptor}, {parent}, {waiting})"
 GRACE = 3.0
 """Seconds a worker has to close its evaluator when asked to end."""
 
@@ -79,6 +79,8 @@ class LocalExecutor(Executor):
         self._workers: list[_Worker | None] = [None] * len(devices)
         self._idle = list(range(len(devices)))
         self._turns = asyncio.Semaphore(len(devices))
+        self._asked_for = 0
+        self._waiting = Waiting()
         self._cores = frozenset(os.sched_getaffinity(0))
         # Search and compilers (which inherit it) keep off the core that times, where there is another.
         self._others: frozenset[int] = self._cores - getattr(evaluator, "held_cores", frozenset()) or self._cores
@@ -138,6 +140,8 @@ class LocalExecutor(Executor):
         return await self._ask(Certificate, Request("certify", (prepared, seed)), self._certify_patience)
 
     async def close(self) -> None:
+        if not self._closed:
+            self._waiting.close()
         self._closed = True
         os.sched_setaffinity(0, self._cores)
         workers, self._workers = self._workers, [None] * len(self._devices)
@@ -157,7 +161,7 @@ class LocalExecutor(Executor):
         worker = self._workers[number]
         if worker is None:
             # Started in this thread, not in a pool's: the kernel kills the worker when the *thread* that started it ends.
-            worker = _Worker(self._factory, self._arguments, self._cores, self._log, self._devices[number])
+            worker = _Worker(self._factory, self._arguments, self._cores, self._log, self._devices[number], self._waiting.descriptor)
             self._workers[number] = worker
             try:
                 await asyncio.get_running_loop().run_in_executor(self._device, worker.open, self._patience)
@@ -168,15 +172,24 @@ class LocalExecutor(Executor):
         return worker
 
     async def _ask(self, kind: type[T], request: Request, patience: float) -> T:
-        async with self._turns:
-            number = self._idle.pop()
-            try:
-                answer = await self._asked(number, request, patience)
-            finally:
-                self._idle.append(number)
+        self._ask_for(+1)
+        try:
+            async with self._turns:
+                number = self._idle.pop()
+                try:
+                    answer = await self._asked(number, request, patience)
+                finally:
+                    self._idle.append(number)
+        finally:
+            self._ask_for(-1)
         if not isinstance(answer, kind):
             raise ExecutorError(f"the worker answered {type(answer).__name__} to {request.method}")
         return answer
+
+    def _ask_for(self, more: int) -> None:
+        self._asked_for += more
+        if not self._closed:
+            self._waiting.tell(self._asked_for - len(self._devices))
 
     async def _asked(self, number: int, request: Request, patience: float) -> object:
         worker = await self._ready(number)
@@ -193,18 +206,24 @@ class _Worker:
     """A worker process and the connection to it."""
 
     def __init__(
-        self, factory: Callable[..., Evaluator], arguments: tuple[Any, ...], cores: Collection[int], log: IO[Any] | None, device: str = ""
+        self,
+        factory: Callable[..., Evaluator],
+        arguments: tuple[Any, ...],
+        cores: Collection[int],
+        log: IO[Any] | None,
+        device: str,
+        waiting: int,
     ) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             path = [entry or os.getcwd() for entry in sys.path]
-            program = BOOT.format(path=path, descriptor=theirs.fileno(), parent=os.getpid())
+            program = BOOT.format(path=path, descriptor=theirs.fileno(), parent=os.getpid(), waiting=waiting)
             self.process = subprocess.Popen(
                 [sys.executable, "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), waiting],
                 env=os.environ | ({"CUDA_VISIBLE_DEVICES": device} if device else {}),
                 start_new_session=True,  # Ctrl-C at the terminal reaches the parent only; the group can be killed as one
             )

@@ -6,6 +6,9 @@ The contract, as the parent sees it over the connection:
     parent sends  Request(method, arguments)          worker answers  Done(value) or Failed
     parent closes its end, or dies                    worker exits, and its evaluator's processes with it
 
+Beside the connection there is a page of memory (`Waiting`), by which the parent tells, also while the worker measures, whether
+somebody else waits for a device: `evaluator.idle`, where the evaluator asks for that.
+
 `Failed` carries an error of the evaluator, never a verdict about a kernel. The worker ignores Ctrl-C, which is the
 parent's to handle, ends on SIGTERM after closing its evaluator, and is killed by the kernel when the parent dies.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import copyreg
 import ctypes
+import mmap
 import os
 import pickle
 import signal
@@ -29,7 +33,7 @@ from typing import Any
 from archive.evaluation import Environment
 from evo.errors import UserError, as_user_error
 
-__all__ = ["Done", "Failed", "Order", "Ready", "Request", "main"]
+__all__ = ["Done", "Failed", "Order", "Ready", "Request", "Waiting", "main"]
 
 PR_SET_PDEATHSIG = 1
 
@@ -87,7 +91,32 @@ def _reduce(mapping: MappingProxyType[Any, Any]) -> tuple[Callable[..., Any], tu
 copyreg.pickle(MappingProxyType, _reduce)  # frozen facts default to an empty read-only mapping
 
 
-def main(descriptor: int, parent: int) -> None:
+class Waiting:
+    """How many requests wait for a device, up to 255, in one byte of shared memory: the parent writes, workers read."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Made anew, or mapped from the descriptor that a parent passed on, which is closed."""
+        made = os.memfd_create("evo-waiting", os.MFD_CLOEXEC) if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(made, mmap.PAGESIZE)
+        self._map = mmap.mmap(made, mmap.PAGESIZE)
+        self.descriptor = made
+        if descriptor is not None:
+            os.close(made)
+
+    def tell(self, waiting: int) -> None:
+        self._map[0] = max(0, min(waiting, 255))
+
+    def nobody(self) -> bool:
+        return self._map[0] == 0
+
+    def close(self) -> None:
+        """The parent's side; workers go on with their own mapping."""
+        os.close(self.descriptor)
+        self._map.close()
+
+
+def main(descriptor: int, parent: int, waiting: int) -> None:
     """Serves the parent process `parent` over the inherited socket `descriptor` until it closes."""
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -102,6 +131,8 @@ def main(descriptor: int, parent: int) -> None:
         try:
             factory, arguments = pickle.loads(order.factory)
             evaluator = factory(*arguments)
+            if hasattr(evaluator, "idle"):
+                evaluator.idle = Waiting(waiting).nobody
             connection.send(Ready(evaluator.environment()))
             warm = getattr(evaluator, "warm", None)
             if warm is not None:  # while the first kernel is built

@@ -2,12 +2,13 @@
 
     python experiments/bench/noise_bench.py [--quick] [--neighbours 1] [medians] [order] [itself] [certificates] [preemption]
 
-Needs g++, two cores and an otherwise quiet machine; eight minutes, `--quick` two. Two kernels, both softmaxes of about 1 ms: one streams
-16 MiB through the caches, which it shares with whoever else there is; the other has 2 MiB and computes. Before each figure of the
-evaluator stands what a bare loop of the same kernel and baseline scatters by at that time, without any evaluator: that is the machine.
-The figure that decides everything in a search is the speedup, which is made of pairs; times are shown beside it. A speedup is the
-geometric mean over a problem's shapes, of which shipped problems have two or three: both are shown. What stands for the repetitions
-of an evaluation is their faster half (`archive.stats`); what their medians would have said is shown beside it, of the same repetitions.
+Needs g++, two cores and an otherwise quiet machine; twenty minutes, `--quick` four. Three kernels of about 1 ms: a softmax that streams
+16 MiB through the caches, which it shares with whoever else there is; one of 2 MiB made longer by computing, whose baseline does not
+compute but fetches; and a matrix product, which computes, as its baseline does. Beside each figure of the evaluator stands what a bare
+loop of the same kernel and baseline scatters by at that time, without any evaluator: that is the machine. The figure that decides
+everything in a search is the speedup, which is made of pairs; times are shown beside it. Each is the geometric mean over three shapes.
+Nobody waits for the device in the first section, so that an evaluation goes on until its interval is narrow (`fitness.timing.FREE`);
+what it would have said at its cap, where somebody waits, is shown beside it, of the same repetitions.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ FAST = {"ALGORITHM": 1, "EXP": 1, "VECTOR": 16, "UNROLL": 2}
 APART = 0.05
 LENGTH = 1e-3
 """Seconds of the kernel that computes."""
+PRODUCT = {
+    "ALGORITHM": 2, "LOOP_ORDER": 1, "TILE_M": 128, "TILE_N": 128, "TILE_K": 512, "VECTOR": 16, "BLOCK_ROWS": 6, "BLOCK_VECTORS": 4,
+    "UNROLL": 4, "PREFETCH_NEXT": 1,
+}  # fmt: skip
 ROUNDS = EvaluationSettings().repetitions
 SECTIONS = ("medians", "order", "itself", "certificates", "preemption")
 PROGRAMS = {
@@ -56,7 +61,8 @@ BUSY = ("computing", "streaming")
 @contextlib.contextmanager
 def neighbour(kind: str, cores: Sequence[int]) -> Iterator[None]:
     """Processes that keep `cores` busy; `idle`: none."""
-    head = "import os, numpy as np\nos.sched_setaffinity(0, {core})\nprint(flush=True)\n"
+    head = "import ctypes, os, numpy as np\nctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG: it must not outlive a bench that is killed
+    head += "os.sched_setaffinity(0, {core})\nprint(flush=True)\n"
     if kind == "in bursts":  # on the measuring core: with as much right to it as a kernel has
         head += "try: os.nice(-20)\nexcept OSError: pass\n"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -115,15 +121,10 @@ class Subject:
         print(f"{self.name} kernel: {1e3 * pair.seconds:.2f} ms; its twin {100 * pair.apart:.2f} ± {100 * pair.error:.2f} % slower by")
         print(f"  a chain of turns of {1e9 * chain.seconds:.3f} ± {1e9 * chain.error:.3f} ns each", flush=True)
 
-    @contextlib.contextmanager
-    def on_three_shapes(self) -> Iterator[MeasuringEvaluator]:
-        """An evaluator of the same problem on two shapes more that hold as many elements."""
+    def three_shapes(self) -> list[dict[str, int]]:
+        """Its shape and two more that hold as many elements."""
         (sizes,) = self.evaluator.problem.shapes
-        evaluator = opened([{"rows": int(sizes["rows"] * part), "cols": int(sizes["cols"] / part)} for part in (1, 2, 0.5)])
-        try:
-            yield evaluator
-        finally:
-            evaluator.close()
+        return [{"rows": int(sizes["rows"] * part), "cols": int(sizes["cols"] / part)} for part in (1, 2, 0.5)]
 
     def measured(self, kernel: Kernel | None = None) -> Evaluation:
         evaluator = self.evaluator
@@ -137,10 +138,10 @@ class Subject:
         return [(Samples("bare", *pairs.T, only_longer=True),) for pairs in times.reshape(self.count, ROUNDS, 2)]
 
 
-def opened(shapes: Sequence[dict[str, int]]) -> MeasuringEvaluator:
-    """An evaluator of softmaxes of these shapes, warm."""
-    problem = Problem.load(ROOT / "experiments" / "problems" / "softmax")
-    held_out = {"rows": max(8, shapes[0]["rows"] * 3 // 4), "cols": shapes[0]["cols"] * 3 // 4 + 1}
+def opened(shapes: Sequence[dict[str, int]], name: str = "softmax") -> MeasuringEvaluator:
+    """An evaluator of a problem on these shapes, warm."""
+    problem = Problem.load(ROOT / "experiments" / "problems" / name)
+    held_out = {size: max(8, extent * 3 // 4) + (size == "cols") for size, extent in shapes[0].items()}
     problem = replace(problem, shapes=tuple(shapes), held_out_shapes=(held_out,))
     evaluator = MeasuringEvaluator(problem, open_target("cpp", EvaluationSettings()), EvaluationSettings())
     evaluator.warm()
@@ -158,29 +159,42 @@ def spread(logs: Sequence[float]) -> str:
     return f"{100 * np.std(logs):5.1f} {100 * (values.max() / values.min() - 1):6.1f} {100 * within:5.0f}"
 
 
-def told(what: str, measured: Sequence[tuple[Samples, ...]]) -> None:
-    """Spreads of the speedups and times that samples stand for, and of what their medians do."""
-    for name, only_longer in ((what, True), ("  its medians", False)):
-        found = [[replace(samples, only_longer=only_longer) for samples in each] for each in measured]
-        speedups = [float(np.mean([log_speedup(samples) for samples in each])) for each in found]
-        times = [float(np.mean(np.log([typical_seconds(s.seconds, only_longer=only_longer) for s in each]))) for each in found]
-        print(f"    {name:<26} {spread(speedups)}   {spread(times)}", flush=True)
+def told(what: str, measured: Sequence[Sequence[Samples]]) -> None:
+    """Spreads of the speedups and times that samples stand for."""
+    speedups = [float(np.mean([log_speedup(samples) for samples in each])) for each in measured]
+    times = [float(np.mean(np.log([typical_seconds(s.seconds, only_longer=True) for s in each]))) for each in measured]
+    print(f"    {what:<38} {spread(speedups)}   {spread(times)}", flush=True)
+
+
+def first(samples: Samples, rounds: int) -> Samples:
+    return replace(samples, seconds=samples.seconds[:rounds], baseline=samples.baseline[:rounds])
 
 
 def medians(subjects: Sequence[Subject], cores: Sequence[int]) -> None:
-    print(f"\none kernel, measured {subjects[0].count} times; in %: standard deviation, from least to most, how many")
-    print("lie within 3 % of their median (wanted: 100)  speedup, by pairs      time")
-    for subject in subjects:
-        for kind in ("idle", *BUSY):
-            with subject.on_three_shapes() as three, neighbour(kind, cores):
-                loop = subject.loop()
-                prepared = three.prepare(subject.pair.fast)
-                by_shapes = {"three shapes": [three.measure(prepared) for _ in range(subject.count)]}
-                by_shapes["one shape"] = [subject.measured() for _ in range(subject.count)]
-            print(f"  {subject.name}, neighbour {kind}")
-            for what, evaluations in by_shapes.items():
-                told(f"evaluator, {what}", [evaluation.samples for evaluation in evaluations])
-            told("bare loop, one shape", loop)
+    count = subjects[0].count
+    print(f"\none kernel on three shapes, measured {count} times; in %: standard deviation, from least to most, how many")
+    print("lie within 3 % of their median (wanted: 100)             speedup                time")
+    product = [{"m": 384, "n": 384, "k": 384}, {"m": 192, "n": 768, "k": 384}, {"m": 768, "n": 192, "k": 384}]
+    loops: dict[str, Subject] = {subject.name: subject for subject in subjects}
+    kinds = [(subject.name, "softmax", subject.three_shapes(), subject.pair.fast) for subject in subjects]
+    for name, problem, shapes, kernel in [*kinds, ("matrix product", "matmul", product, None)]:
+        with contextlib.closing(opened(shapes, problem)) as evaluator:
+            evaluator.idle = lambda: True
+            prepared = evaluator.prepare(kernel or evaluator.problem.seed_kernel("cpp").with_values(PRODUCT))
+            for kind in ("idle", *BUSY):
+                with neighbour(kind, cores):
+                    loop = loops[name].loop() if name in loops else []
+                    evaluations = [evaluator.measure(prepared) for _ in range(count)]
+                failed = [evaluation.diagnostics for evaluation in evaluations if not evaluation.ok]
+                assert not failed, failed
+                samples = [evaluation.samples for evaluation in evaluations]
+                rounds = np.mean([len(each.seconds) for one in samples for each in one])
+                lasted = np.mean([evaluation.cost["measure"] for evaluation in evaluations])
+                print(f"  {name}, neighbour {kind}: {rounds:.0f} rounds, {lasted:.2f} s")
+                told("evaluator", samples)
+                told(f"its first {ROUNDS} rounds", [[first(each, ROUNDS) for each in one] for one in samples])
+                if loop:
+                    told(f"bare loop, one shape, {ROUNDS} rounds", loop)
 
 
 def order(subjects: Sequence[Subject], cores: Sequence[int]) -> None:

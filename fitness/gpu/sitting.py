@@ -144,7 +144,7 @@ class GpuSitting:
     def lane(self, name: str) -> GpuLane:
         return self._lanes[name]
 
-    def exchange(self, one: str, other: str) -> None:
+    def exchange(self, *names: str) -> None:
         """Nothing to exchange: all lanes use the same slots."""
 
     def conclude(self) -> None:

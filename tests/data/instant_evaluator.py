@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,12 +59,16 @@ class Instant:
     """The id of a kernel, or "all", that fails certification."""
     chatter: str = ""
     """Printed whenever something is measured."""
+    tells_idle: bool = False
+    """Whether the profile says if nobody waited for the device at the end of a measurement."""
     journal: Path | None = None
     """Grows by a line for each prepare, measure and duel: `TIME WHAT KERNEL`."""
 
 
 class InstantEvaluator:
     """Implements `fitness.protocol.Evaluator`."""
+
+    idle: Callable[[], bool] | None = None
 
     def __init__(self, behaviour: Instant = Instant()) -> None:
         self.behaviour = behaviour
@@ -103,6 +107,8 @@ class InstantEvaluator:
             print(self.behaviour.chatter, flush=True)
         evaluation = self._misbehave(prepared.kernel) or self._measured(prepared)
         self._note("measure", prepared.kernel, began)
+        if self.behaviour.tells_idle and self.idle is not None:
+            evaluation = replace(evaluation, profile={**evaluation.profile, "idle": str(self.idle())})
         return evaluation
 
     def duel(self, challenger: Prepared, incumbent: Prepared) -> Duel:

@@ -95,6 +95,18 @@ def test_a_worker_that_hangs_is_given_up_after_the_patience_and_leaves_no_proces
     use(work, Instant(trouble=trouble), patience=5.0)
 
 
+def test_the_worker_knows_while_it_measures_whether_another_kernel_waits() -> None:
+    async def work(executor: LocalExecutor) -> list[str]:
+        prepared = await executor.prepare(KERNEL)
+        alone = await executor.measure(prepared)
+        first = asyncio.ensure_future(executor.measure(prepared))
+        await asyncio.sleep(0.1)  # well within the first measurement
+        second = asyncio.ensure_future(executor.measure(prepared))
+        return [str(each.profile["idle"]) for each in (alone, await first, await second)]
+
+    assert use(work, Instant(measure_seconds=0.5, tells_idle=True)) == ["True", "False", "True"]
+
+
 def test_closing_ends_a_measurement_under_way(tmp_path: Path) -> None:
     trouble = tmp_path / "trouble"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archive.evaluation import Outcome, Samples
+from archive.evaluation import Evaluation, Outcome, Samples
 from archive.kernel import Kernel
 from fitness import custody
 from fitness.canary import Reading
@@ -24,7 +24,7 @@ from fitness.protocol import Bar, EvaluationSettings, Prepared
 from fitness.racing import SCREEN_ROUNDS
 from fitness.referee import Referee
 from fitness.targets import open_target
-from fitness.timing import LONGER, SURE_ROUNDS
+from fitness.timing import FREE, LONGER, SURE_ROUNDS
 from fitness.verdicts import lost, off_clock
 from fitness.verify import agree
 
@@ -330,6 +330,41 @@ def test_a_duel_of_equals_goes_on_beyond_the_cap_of_one_timing_and_a_plain_one_e
         assert all(len(samples.seconds) == len(samples.baseline) == 8 for samples in plain.challenger.samples)
     finally:
         evaluator.close()
+
+
+@pytest.fixture
+def imprecise(monkeypatch: pytest.MonkeyPatch) -> Iterator[MeasuringEvaluator]:
+    """Four rounds at its cap, an interval that is never narrow enough, and one measurement only, however the machine drifts."""
+    monkeypatch.setattr("fitness.measuring.CANARY_DRIFT", 1e9)
+    evaluator = opened(settings=replace(SETTINGS, repetitions=4, precision=0.0))
+    yield evaluator
+    evaluator.close()
+
+
+def rounds(evaluation: Evaluation) -> set[int]:
+    assert evaluation.ok, evaluation.diagnostics
+    return {len(times) for samples in evaluation.samples for times in (samples.seconds, samples.baseline)}
+
+
+def test_while_nobody_waits_for_the_device_a_kernel_is_repeated_beyond_the_cap_in_new_runners(imprecise: MeasuringEvaluator) -> None:
+    assert rounds(imprecise.measure(seed(imprecise))) == {4}
+    imprecise.idle = lambda: True
+    evaluation = imprecise.measure(seed(imprecise))
+    assert rounds(evaluation) == {FREE * 4}
+    assert evaluation.interval is not None and 0.0 <= float(evaluation.profile["error"]) < 0.1
+
+
+def test_repetition_beyond_the_cap_ends_with_the_round_in_which_somebody_begins_to_wait(imprecise: MeasuringEvaluator) -> None:
+    answers = iter([True] * 6 + [False] * 1000)
+    imprecise.idle = lambda: next(answers)
+    assert rounds(imprecise.measure(seed(imprecise))) == {4 + 6}
+
+
+def test_no_free_repetitions_go_to_a_kernel_that_is_clearly_slower_than_its_cells_elite(imprecise: MeasuringEvaluator) -> None:
+    imprecise.idle = lambda: True
+    bar = fast_bar()
+    unscreened = replace(bar, interval=(-10.0, bar.interval[1]))
+    assert rounds(imprecise.measure(seed(imprecise), unscreened)) == {4}
 
 
 def test_lanes_that_exchange_have_each_other_s_slots_and_fresh_runners(evaluator: MeasuringEvaluator) -> None:
