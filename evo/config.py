@@ -117,7 +117,7 @@ class EvaluationSection(Section):
     )
     repetitions: Annotated[int, Field(ge=2)] = Field(
         default=16,
-        description="Cap on timed pairs per shape in the search; on a CPU up to eight times as many, for 3 s, while no kernel waits for the device.",
+        description="Cap on timed pairs per shape in the search; on a CPU up to eight times as many while no kernel waits for the device.",
     )
     precision: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.02, description="Relative width of the interval at which repetition stops."
